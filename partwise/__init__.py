@@ -1,0 +1,1 @@
+"""Partwise: cut a mesh into parts and close each part. The library under the application."""

@@ -1,0 +1,94 @@
+"""The child's side of `worker.py`: wait for one job, do it, answer, end. Started with -m."""
+
+import contextlib
+import importlib
+import json
+import os
+import pickle
+import sys
+import threading
+import traceback
+from typing import Any, BinaryIO
+
+from partwise.core.errors import AppError
+from partwise.core.progress import Progress
+
+
+class _Answers:
+    """Writes frames to the parent: one letter, eight bytes of length, the payload."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._lock = threading.Lock()
+
+    def send(self, kind: bytes, payload: bytes) -> None:
+        with self._lock:
+            self._stream.write(kind + len(payload).to_bytes(8, "little") + payload)
+            self._stream.flush()
+
+    def progress(self, step: Progress) -> None:
+        self.send(b"P", json.dumps(vars(step)).encode())
+
+
+def _limit_memory(extra_bytes: int) -> None:
+    if sys.platform == "win32":
+        return
+    import resource
+
+    try:
+        with open("/proc/self/statm", encoding="ascii") as statm:
+            used = int(statm.read().split()[0]) * resource.getpagesize()
+    except OSError:
+        return  # no /proc (macOS): its kernel does not enforce RLIMIT_AS anyway
+    resource.setrlimit(resource.RLIMIT_AS, (used + extra_bytes, resource.RLIM_INFINITY))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _end_with_parent(stdin: BinaryIO) -> None:
+    stdin.read(1)  # nothing more is ever sent: this returns when the parent closes or dies
+    os._exit(1)
+
+
+def _read_job(stdin: BinaryIO) -> tuple[str, tuple[Any, ...], dict[str, Any], int]:
+    header = stdin.read(8)
+    if len(header) < 8:
+        sys.exit(0)  # the parent went without a job for us
+    job: tuple[str, tuple[Any, ...], dict[str, Any], int] = pickle.loads(
+        stdin.read(int.from_bytes(header, "little"))
+    )
+    return job
+
+
+def _describe(error: BaseException) -> bytes:
+    message = error.message if isinstance(error, AppError) else str(error)
+    described = {
+        "name": type(error).__name__,
+        "message": message,
+        "trace": "".join(traceback.format_exception(error))[-8000:],
+    }
+    return json.dumps(described).encode()
+
+
+def main() -> None:
+    """Serve one job and exit."""
+    answers = _Answers(os.fdopen(os.dup(1), "wb"))
+    os.dup2(2, 1)  # whatever prints goes to standard error, never into the answers
+    for module in sys.argv[1:]:
+        importlib.import_module(module)
+    stdin = sys.stdin.buffer
+    target, args, kwargs, memory_bytes = _read_job(stdin)
+    threading.Thread(target=_end_with_parent, args=(stdin,), daemon=True).start()
+    module_name, _, function_name = target.partition(":")
+    try:
+        function = getattr(importlib.import_module(module_name), function_name)
+        _limit_memory(memory_bytes)
+        result = function(*args, progress=answers.progress, **kwargs)
+        answers.send(b"R", pickle.dumps(result, protocol=pickle.HIGHEST_PROTOCOL))
+    except BaseException as error:  # the parent raises it again on its side
+        with contextlib.suppress(BrokenPipeError):
+            answers.send(b"E", _describe(error))
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The built-in engine: parts and closed parts from shape alone. No weights, no torch."""

@@ -1,0 +1,1 @@
+"""Meshes in and out, labels, parts. numpy, scipy and trimesh; no torch."""

@@ -1,0 +1,130 @@
+"""Who touches whom on a triangle mesh: welding, edges, neighbours, components, boundary loops.
+
+Everything is vectorised numpy and scipy. Face order and face count are never changed.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+def weld(vertices: Floats, faces: Ints) -> tuple[Floats, Ints]:
+    """Join vertices of equal position; the faces keep their number and order.
+
+    vertices: (V, 3) float64. faces: (F, 3) int64. Returns the (W, 3) distinct positions, in order of
+    first use in `vertices`, and the (F, 3) faces in terms of them. Faces may become degenerate.
+    """
+    if not len(vertices):
+        return vertices, faces
+    keys = np.ascontiguousarray(vertices + 0.0).view(np.dtype((np.void, 24))).ravel()
+    _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    rank = np.empty_like(order)
+    rank[order] = np.arange(len(order))
+    return vertices[first[order]], rank[inverse.ravel()][faces]
+
+
+def face_areas(vertices: Floats, faces: Ints) -> Floats:
+    """(F,) areas in squared units of the mesh."""
+    return np.asarray(np.linalg.norm(face_cross(vertices, faces), axis=1) / 2, dtype=np.float64)
+
+
+def face_cross(vertices: Floats, faces: Ints) -> Floats:
+    """(F, 3) normals times twice the area."""
+    a, b, c = vertices[faces[:, 0]], vertices[faces[:, 1]], vertices[faces[:, 2]]
+    return np.asarray(np.cross(b - a, c - a), dtype=np.float64)
+
+
+def face_normals(vertices: Floats, faces: Ints) -> Floats:
+    """(F, 3) unit normals; zero for faces without area."""
+    cross = face_cross(vertices, faces)
+    length = np.linalg.norm(cross, axis=1, keepdims=True)
+    np.divide(cross, length, out=cross, where=length > 0)
+    return cross
+
+
+def signed_volume(vertices: Floats, faces: Ints) -> float:
+    """Volume enclosed by a closed, outward mesh, in cubed units; negative when inside out."""
+    if not len(faces):
+        return 0.0
+    corners = vertices[faces] - vertices[faces[0, 0]]
+    return float(np.einsum("ij,ij->", corners[:, 0], np.cross(corners[:, 1], corners[:, 2])) / 6)
+
+
+@dataclass(frozen=True)
+class Edges:
+    """The undirected edges of a mesh, and which face sides lie on each.
+
+    vertices: (E, 2) int64, the smaller vertex first. side_edge: (3F,) int64, the edge of side
+    3 f + i, which runs from corner i to corner i + 1 of face f; −1 for sides of zero length.
+    counts: (E,) int64, how many face sides lie on each edge.
+    """
+
+    vertices: Ints
+    side_edge: Ints
+    counts: Ints
+
+
+def mesh_edges(faces: Ints) -> Edges:
+    """The edges of a (welded) mesh."""
+    starts, ends = faces.ravel(), np.roll(faces, -1, axis=1).ravel()
+    low, high = np.minimum(starts, ends), np.maximum(starts, ends)
+    span = int(faces.max(initial=0)) + 1
+    is_side = low != high
+    codes, inverse = np.unique(low[is_side] * span + high[is_side], return_inverse=True)
+    side_edge = np.full(len(starts), -1, dtype=np.int64)
+    side_edge[is_side] = inverse
+    counts = np.bincount(inverse, minlength=len(codes))
+    return Edges(np.stack([codes // span, codes % span], axis=1), side_edge, counts)
+
+
+def adjacent_faces(edges: Edges) -> tuple[Ints, Ints]:
+    """Pairs of faces that share an edge, as (P, 2) int64, and the (P,) edge that each pair shares.
+
+    A face side on an edge with more than two sides is paired with the next one around, so that a
+    non-manifold edge still connects all its faces.
+    """
+    sides = np.nonzero(edges.side_edge >= 0)[0]
+    sides = sides[np.argsort(edges.side_edge[sides], kind="stable")]
+    owner = edges.side_edge[sides]
+    is_pair = owner[1:] == owner[:-1]
+    pairs = np.stack([sides[:-1][is_pair] // 3, sides[1:][is_pair] // 3], axis=1)
+    is_proper = pairs[:, 0] != pairs[:, 1]
+    return pairs[is_proper], owner[1:][is_pair][is_proper]
+
+
+def face_components(face_count: int, pairs: Ints) -> Ints:
+    """(F,) int64 component of each face, 0 … C−1, numbered by their first face."""
+    ones = np.ones(len(pairs), dtype=bool)
+    graph = coo_matrix((ones, (pairs[:, 0], pairs[:, 1])), shape=(face_count, face_count))
+    return relabel_by_first_use(connected_components(graph, directed=False)[1])
+
+
+def relabel_by_first_use(labels: NDArray[np.integer]) -> Ints:
+    """The same partition with labels 0 … K−1 in order of first appearance; −1 stays −1."""
+    out = np.full(len(labels), -1, dtype=np.int64)
+    is_labelled = labels >= 0
+    _, first, inverse = np.unique(labels[is_labelled], return_index=True, return_inverse=True)
+    rank = np.empty(len(first), dtype=np.int64)
+    rank[np.argsort(first)] = np.arange(len(first))
+    out[is_labelled] = rank[inverse.ravel()]
+    return out
+
+
+def is_watertight(faces: Ints) -> bool:
+    """Whether every edge has exactly two sides that run in opposite directions."""
+    if not len(faces):
+        return False
+    starts, ends = faces.ravel(), np.roll(faces, -1, axis=1).ravel()
+    if np.any(starts == ends):
+        return False
+    span = int(faces.max()) + 1
+    forward = np.sort(starts * span + ends)
+    backward = np.sort(ends * span + starts)
+    return bool(np.all(forward[1:] != forward[:-1]) and np.array_equal(forward, backward))

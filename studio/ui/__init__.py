@@ -1,0 +1,1 @@
+"""The page. The only place besides app.py that imports gradio."""
