@@ -1,1 +1,1 @@
-"""What every layer may import: errors, progress, settings, worker processes. Imports nothing of ours."""
+"""What every layer may import: errors, progress, settings, workers. Imports nothing of ours."""

@@ -65,7 +65,7 @@ class WorkerLimits:
 
 
 class WorkerPool:
-    """Starts the children and keeps `spare` of them warm. Safe between threads; `close()` ends all."""
+    """Starts the children, keeps `spare` of them warm; safe between threads; `close()` ends all."""
 
     def __init__(self, *, spare: int = 1, preload: Sequence[str] = ()) -> None:
         self._spare = spare

@@ -17,8 +17,8 @@ Ints = NDArray[np.int64]
 def weld(vertices: Floats, faces: Ints) -> tuple[Floats, Ints]:
     """Join vertices of equal position; the faces keep their number and order.
 
-    vertices: (V, 3) float64. faces: (F, 3) int64. Returns the (W, 3) distinct positions, in order of
-    first use in `vertices`, and the (F, 3) faces in terms of them. Faces may become degenerate.
+    vertices: (V, 3) float64. faces: (F, 3) int64. Returns the (W, 3) distinct positions in order
+    of first use in `vertices`, and the (F, 3) faces in terms of them. Faces may become degenerate.
     """
     if not len(vertices):
         return vertices, faces

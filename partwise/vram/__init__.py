@@ -1,1 +1,1 @@
-"""Device memory: one door to it, a monitor of it. Knows modules and bytes, nothing of our models."""
+"""Device memory: the one door to it and a monitor. Knows modules and bytes, not our models."""
