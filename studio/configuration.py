@@ -1,0 +1,96 @@
+"""All settings of the application, each read once at the entry point."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from partwise.core.errors import ConfigError
+from partwise.core.settings import Loaded, load_settings
+from partwise.core.worker import WorkerLimits
+from partwise.geometry.mesh_io import MeshLimits
+from partwise.vram.settings import VramSettings
+
+ROOT = Path(__file__).resolve().parents[1]
+_GIB = 2**30
+
+
+@dataclass(frozen=True)
+class AppSettings:
+    """How the server runs. Sizes in GiB, times in seconds."""
+
+    host: str = "127.0.0.1"
+    port: int = 7860
+    max_waiting_jobs: int = 16
+    job_timeout_s: float = 900.0
+    job_memory_gib: float = 8.0
+    session_keep_s: float = 21600.0
+    workspace: Path | None = None
+    weights_dir: Path = Path("~/.cache/partwise/weights")
+    username: str = ""
+    password: str = ""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.port <= 65535:
+            raise ValueError(f"port is {self.port}; ports go from 0 to 65535")
+        if self.max_waiting_jobs < 1:
+            raise ValueError(f"max_waiting_jobs is {self.max_waiting_jobs}; at least 1 must fit")
+        if bool(self.username) != bool(self.password):
+            raise ValueError("give username and password together, or neither")
+
+    @property
+    def job_limits(self) -> WorkerLimits:
+        """What one engine run may use."""
+        return WorkerLimits(self.job_timeout_s, int(self.job_memory_gib * _GIB))
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A named choice of segmentation settings, from `configs/presets/`."""
+
+    title: str
+    description: str
+    working_faces: int
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """Everything that can be set, and where each value came from ("app.port" → "command line")."""
+
+    app: AppSettings
+    mesh: MeshLimits
+    vram: VramSettings
+    presets: Mapping[str, Preset]
+    sources: Mapping[str, str]
+
+
+def load_configuration(
+    *,
+    folder: Path = ROOT / "configs",
+    environment: Mapping[str, str] | None = None,
+    overrides: Mapping[str, object] | None = None,
+) -> Configuration:
+    """Read `configs/`, the environment and the command line's `overrides` of AppSettings."""
+    environment = os.environ if environment is None else environment
+    app = load_settings(
+        AppSettings,
+        "app",
+        file=folder / "app.yaml",
+        environment=environment,
+        overrides=overrides,
+    )
+    mesh = load_settings(MeshLimits, "mesh", file=folder / "mesh.yaml", environment=environment)
+    vram = load_settings(VramSettings, "vram", file=folder / "vram.yaml", environment=environment)
+    sections: tuple[tuple[str, Loaded[object]], ...] = (("app", app), ("mesh", mesh), ("vram", vram))  # type: ignore[assignment]
+    sources = {f"{name}.{key}": s for name, part in sections for key, s in part.sources.items()}
+    return Configuration(
+        app.value, mesh.value, vram.value, _load_presets(folder / "presets"), sources
+    )
+
+
+def _load_presets(folder: Path) -> dict[str, Preset]:
+    files = sorted(folder.glob("*.yaml"))
+    if not files:
+        raise ConfigError("configs/presets holds no preset. Restore the folder from the project.")
+    presets = {f.stem: load_settings(Preset, "preset", file=f).value for f in files}
+    return dict(sorted(presets.items(), key=lambda item: item[1].working_faces))

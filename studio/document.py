@@ -1,0 +1,120 @@
+"""What one person works on: the mesh, its parts, every earlier state of them, the closed parts.
+
+Holds arrays in memory and knows no files, no web. One document belongs to one session.
+"""
+
+import threading
+import uuid
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from partwise.geometric.complete import CompletedPart
+from partwise.geometry.mesh_io import SourceMesh
+
+HISTORY_LENGTH = 50
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part as the person knows it; `colour` is an index into the palette and never changes."""
+
+    id: int
+    name: str
+    colour: int
+
+
+@dataclass(frozen=True)
+class PartSet:
+    """A partition of the mesh. face_labels: (F,) int32 part ids in the file's order, −1 = no part."""
+
+    face_labels: NDArray[np.int32]
+    parts: tuple[Part, ...]
+
+    def part(self, part_id: int) -> Part:
+        """The part of that id; raises `ValueError` when there is none."""
+        for part in self.parts:
+            if part.id == part_id:
+                return part
+        raise ValueError(f"there is no part {part_id}; there are {[p.id for p in self.parts]}")
+
+
+@dataclass(frozen=True)
+class Run:
+    """How a result came about: the engine, why that one, its settings, seconds per stage."""
+
+    job: str
+    engine: str
+    engine_reason: str
+    settings: dict[str, object]
+    stage_seconds: dict[str, float]
+    elapsed_s: float
+
+
+@dataclass
+class Document:
+    """A mesh with its parts. `revision` grows with every change of parts or closed parts."""
+
+    source: SourceMesh
+    source_sha256: str
+    key: str = field(default_factory=lambda: uuid.uuid4().hex)
+    revision: int = 0
+    history: list[PartSet] = field(default_factory=list)
+    segmentation: Run | None = None
+    completed: tuple[CompletedPart, ...] = ()
+    completed_of: PartSet | None = None
+    completion: Run | None = None
+    lock: threading.RLock = field(default_factory=threading.RLock)
+
+    @property
+    def parts(self) -> PartSet | None:
+        """The parts as they stand; None before the first segmentation."""
+        return self.history[-1] if self.history else None
+
+    @property
+    def can_undo(self) -> bool:
+        """Whether there is an earlier state of the parts."""
+        return len(self.history) > 1
+
+    @property
+    def is_completion_stale(self) -> bool:
+        """Whether the parts were changed after they were closed."""
+        return self.completed_of is not None and not _same_cut(self.completed_of, self.parts)
+
+    def set_segmentation(self, parts: PartSet, run: Run) -> None:
+        """Take a new segmentation; edits of the one before can still be undone."""
+        self.segmentation = run
+        self.apply(parts)
+
+    def apply(self, parts: PartSet) -> None:
+        """Take an edited set of parts as the present one."""
+        self.history.append(parts)
+        del self.history[:-HISTORY_LENGTH]
+        self.revision += 1
+
+    def undo(self) -> None:
+        """Go back one state; raises `ValueError` when there is none."""
+        if not self.can_undo:
+            raise ValueError("there is nothing to undo")
+        self.history.pop()
+        self.revision += 1
+
+    def set_completion(self, parts: PartSet, completed: tuple[CompletedPart, ...], run: Run) -> None:
+        """Take the closed parts made from `parts`."""
+        self.completed, self.completed_of, self.completion = completed, parts, run
+        self.revision += 1
+
+
+def _same_cut(one: PartSet, other: PartSet | None) -> bool:
+    return other is not None and (
+        one.face_labels is other.face_labels
+        or np.array_equal(one.face_labels, other.face_labels)
+    )
+
+
+def with_labels(parts: PartSet, face_labels: NDArray[np.int32]) -> PartSet:
+    """The set with other labels, without the parts that have no face any more."""
+    present = set(np.unique(face_labels).tolist())
+    kept = tuple(part for part in parts.parts if part.id in present)
+    return replace(parts, face_labels=face_labels, parts=kept)

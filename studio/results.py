@@ -1,0 +1,298 @@
+"""What a person takes away: the part table, meshes, labels, boxes, the report.
+
+`download(document, kind, name)` makes any of them as bytes, so the page, the command line and HTTP
+hand out the same files. Names inside a zip are ours (part_003_seat.glb), never a client's.
+"""
+
+import io
+import json
+import platform
+import re
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from partwise import __version__
+from partwise.geometric.complete import CompletedPart, PartState
+from partwise.geometry import topology
+from partwise.geometry.aabb import part_aabbs
+from partwise.geometry.export import ExportPart, write_mesh, write_parts_glb
+from partwise.geometry.parts import exploded_offsets, part_colour
+from studio.document import Document, Part, PartSet, Run
+
+PARTS, COMPLETED, INPUT = "parts", "completed", "input"
+MESH_FORMATS = ("glb", "obj", "stl")
+NEUTRAL = (176, 182, 192)
+EXPLODE_AMOUNT = 0.6
+
+
+@dataclass(frozen=True)
+class PartRow:
+    """A row of the part table. aabb: (2, 3) float64, min then max; area in squared mesh units."""
+
+    part: Part
+    face_count: int
+    area: float
+    area_percent: float
+    state: str
+    reason: str
+    volume: float | None
+    aabb: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class _Shape:
+    part: Part
+    vertices: NDArray[np.float64]
+    faces: NDArray[np.int64]
+
+
+def part_rows(document: Document, kind: str) -> list[PartRow]:
+    """The table of the parts (kind "parts") or of the closed parts (kind "completed")."""
+    if kind == COMPLETED:
+        return _completed_rows(document)
+    parts = _require_parts(document)
+    mesh = document.source
+    areas = topology.face_areas(mesh.vertices, mesh.faces)
+    total = max(float(areas.sum()), np.finfo(float).tiny)
+    boxes = part_aabbs(mesh.vertices, mesh.faces, parts.face_labels, [p.id for p in parts.parts])
+    rows = []
+    for part, box in zip(parts.parts, boxes, strict=True):
+        chosen = parts.face_labels == part.id
+        area = float(areas[chosen].sum())
+        rows.append(
+            PartRow(
+                part=part,
+                face_count=int(np.count_nonzero(chosen)),
+                area=area,
+                area_percent=100 * area / total,
+                state="surface",
+                reason="",
+                volume=None,
+                aabb=box,
+            )
+        )
+    return rows
+
+
+def _completed_rows(document: Document) -> list[PartRow]:
+    total = max(sum(done.area for done in document.completed), np.finfo(float).tiny)
+    parts = document.completed_of
+    assert parts is not None, "closed parts come with the parts they were made of"
+    return [
+        PartRow(
+            part=parts.part(done.part_id),
+            face_count=len(done.faces),
+            area=done.area,
+            area_percent=100 * done.area / total,
+            state=done.state.value,
+            reason=done.reason,
+            volume=done.volume if done.state is PartState.CLOSED else None,
+            aabb=np.stack([done.vertices.min(axis=0), done.vertices.max(axis=0)]),
+        )
+        for done in document.completed
+        if len(done.vertices)
+    ]
+
+
+def view_glb(document: Document, kind: str) -> bytes:
+    """What the viewer shows: the input in one colour, the parts, or the closed parts."""
+    return write_parts_glb([_export(s, kind) for s in _shapes(document, kind)])
+
+
+def downloads(document: Document, kind: str) -> list[str]:
+    """The names of the files on offer for the parts or the closed parts."""
+    return list(_makers(document, kind))
+
+
+def download(document: Document, kind: str, name: str) -> bytes:
+    """One of the files of `downloads`; raises `KeyError` for another name."""
+    with document.lock:
+        return _makers(document, kind)[name]()
+
+
+def _makers(document: Document, kind: str) -> dict[str, Callable[[], bytes]]:
+    def archive(file_format: str) -> Callable[[], bytes]:
+        return lambda: _zip(document, kind, file_format)
+
+    makers: dict[str, Callable[[], bytes]] = {"parts.glb": lambda: view_glb(document, kind)}
+    makers["exploded.glb"] = lambda: _exploded_glb(document, kind)
+    makers.update({f"parts-{f}.zip": archive(f) for f in MESH_FORMATS})
+    makers["face_ids.npy"] = lambda: _npy(file_face_ids(document, kind))
+    makers["face_ids.json"] = lambda: _json(_face_ids_json(document, kind))
+    makers["aabb.json"] = lambda: _json(_aabb_json(document, kind))
+    makers["report.json"] = lambda: _json(report(document, kind))
+    return makers
+
+
+def file_face_ids(document: Document, kind: str) -> NDArray[np.int32]:
+    """(N,) int32 part id of each face of the uploaded file, in its order; −1 = no part.
+
+    A polygon of the file has one id: all its triangles are in the same part.
+    """
+    parts = _parts_of(document, kind)
+    mesh = document.source
+    ids = np.full(mesh.facts.n_file_faces, -1, dtype=np.int32)
+    ids[mesh.file_faces] = parts.face_labels
+    return ids
+
+
+def report(document: Document, kind: str) -> dict[str, Any]:
+    """Everything that is known of a result, for report.json and manifest.json."""
+    mesh = document.source
+    run = _require_run(document.completion if kind == COMPLETED else document.segmentation)
+    return {
+        "partwise": __version__,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "source": {
+            "name": mesh.name,
+            "sha256": document.source_sha256,
+            "format": mesh.facts.file_format,
+            "faces": mesh.facts.n_faces,
+            "file_faces": mesh.facts.n_file_faces,
+            "vertices": mesh.facts.n_vertices,
+            "unit": mesh.facts.unit,
+            "notes": list(mesh.facts.notes),
+        },
+        "job": run.job,
+        "engine": run.engine,
+        "engine_reason": run.engine_reason,
+        "settings": run.settings,
+        "seconds": {**run.stage_seconds, "total": run.elapsed_s},
+        "edited": kind == PARTS and document.segmentation is not None and document.can_undo,
+        "parts": [_part_json(row) for row in part_rows(document, kind)],
+    }
+
+
+def _part_json(row: PartRow) -> dict[str, Any]:
+    return {
+        "id": row.part.id,
+        "name": row.part.name,
+        "colour": "#{:02x}{:02x}{:02x}".format(*part_colour(row.part.colour)),
+        "faces": row.face_count,
+        "area": row.area,
+        "volume": row.volume,
+        "state": row.state,
+        "reason": row.reason,
+        "aabb": row.aabb.tolist(),
+    }
+
+
+def _face_ids_json(document: Document, kind: str) -> dict[str, Any]:
+    parts = _parts_of(document, kind)
+    return {
+        "order": "one id per face of the uploaded file, in its order; -1 = no part",
+        "parts": {str(part.id): part.name for part in parts.parts},
+        "face_ids": file_face_ids(document, kind).tolist(),
+    }
+
+
+def _aabb_json(document: Document, kind: str) -> dict[str, Any]:
+    rows = part_rows(document, kind)
+    return {
+        "corners": "minimum then maximum, in the units of the uploaded file",
+        "aabbs": [row.aabb.tolist() for row in rows],
+        "part_ids": [row.part.id for row in rows],
+        "names": [row.part.name for row in rows],
+    }
+
+
+def _shapes(document: Document, kind: str) -> list[_Shape]:
+    mesh = document.source
+    if kind == INPUT:
+        nodes = enumerate(mesh.node_names)
+        return [
+            _cut_out(document, Part(i, name, i), mesh.face_nodes == i)
+            for i, name in nodes
+            if np.any(mesh.face_nodes == i)
+        ]
+    if kind == COMPLETED:
+        parts = _parts_of(document, kind)
+        return [
+            _Shape(parts.part(done.part_id), done.vertices, done.faces)
+            for done in document.completed
+            if len(done.faces)
+        ]
+    parts = _require_parts(document)
+    return [_cut_out(document, part, parts.face_labels == part.id) for part in parts.parts]
+
+
+def _cut_out(document: Document, part: Part, is_chosen: NDArray[np.bool_]) -> _Shape:
+    mesh = document.source
+    used, faces = np.unique(mesh.faces[is_chosen], return_inverse=True)
+    return _Shape(part, mesh.vertices[used], faces.reshape(-1, 3))
+
+
+def _export(shape: _Shape, kind: str, offset: NDArray[np.float64] | None = None) -> ExportPart:
+    colour = NEUTRAL if kind == INPUT else part_colour(shape.part.colour)
+    vertices = shape.vertices if offset is None else shape.vertices + offset
+    return ExportPart(shape.part.id, shape.part.name, colour, vertices, shape.faces)
+
+
+def _exploded_glb(document: Document, kind: str) -> bytes:
+    shapes = _shapes(document, kind)
+    boxes = np.array([[s.vertices.min(axis=0), s.vertices.max(axis=0)] for s in shapes])
+    offsets = exploded_offsets(boxes, EXPLODE_AMOUNT)
+    pairs = zip(shapes, offsets, strict=True)
+    return write_parts_glb([_export(shape, kind, offset) for shape, offset in pairs])
+
+
+def _zip(document: Document, kind: str, file_format: str) -> bytes:
+    manifest = report(document, kind)
+    entries = {row["id"]: row for row in manifest["parts"]}
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for shape in _shapes(document, kind):
+            content = write_mesh(_export(shape, kind), file_format)
+            name = f"part_{shape.part.id:03d}{_slug(shape.part.name)}.{file_format}"
+            entries[shape.part.id] |= {"file": name, "sha256": sha256(content).hexdigest()}
+            archive.writestr(name, content)
+        archive.writestr("manifest.json", _json(manifest))
+        archive.writestr("face_ids.npy", _npy(file_face_ids(document, kind)))
+    return buffer.getvalue()
+
+
+def _slug(name: str) -> str:
+    plain = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40]
+    return f"_{plain}" if plain else ""
+
+
+def _npy(values: NDArray[Any]) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, values, allow_pickle=False)
+    return buffer.getvalue()
+
+
+def _json(content: object) -> bytes:
+    return json.dumps(content, indent=1, ensure_ascii=False).encode()
+
+
+def _require_parts(document: Document) -> PartSet:
+    if document.parts is None:
+        raise KeyError("there are no parts yet")
+    return document.parts
+
+
+def _parts_of(document: Document, kind: str) -> PartSet:
+    if kind != COMPLETED:
+        return _require_parts(document)
+    if document.completed_of is None:
+        raise KeyError("there are no closed parts yet")
+    return document.completed_of
+
+
+def _require_run(run: Run | None) -> Run:
+    if run is None:
+        raise KeyError("there is no result yet")
+    return run
+
+
+def closed_count(completed: tuple[CompletedPart, ...]) -> int:
+    """How many of the parts are closed."""
+    return sum(done.state is PartState.CLOSED for done in completed)

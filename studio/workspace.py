@@ -1,0 +1,183 @@
+"""Each person's folder and what is in it: made at the first visit, removed when they are gone.
+
+A session is known to its page by a secret id, and to the browser's downloads by a capability; both
+are ours (uuid4). Paths from clients are never used. A session with a running job is never removed.
+"""
+
+import logging
+import os
+import shutil
+import tempfile
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+
+from partwise.core.errors import AppError
+from partwise.core.progress import CancelToken
+from studio.document import Document
+
+logger = logging.getLogger(__name__)
+
+_ABANDONED_KEEP_S = 120.0
+_SWEEP_EVERY_S = 30.0
+
+
+class Session:
+    """One page's work: a folder, a document, at most one running job."""
+
+    def __init__(self, root: Path, now: float) -> None:
+        self.id = uuid.uuid4().hex
+        self.capability = uuid.uuid4().hex
+        self.folder = root / uuid.uuid4().hex
+        self.folder.mkdir(mode=0o700)
+        self.document: Document | None = None
+        self.uploads: list[Path] = []
+        self.lock = threading.RLock()
+        self.last_used = now
+        self.is_abandoned = False
+        self._job: CancelToken | None = None
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a job of this session runs or waits."""
+        return self._job is not None
+
+    def start_job(self) -> CancelToken:
+        """The token of a new job; raises `AppError` when one is under way."""
+        with self.lock:
+            if self._job is not None:
+                raise AppError("A job of yours is still running. Wait for it or cancel it first.")
+            self._job = CancelToken()
+            return self._job
+
+    def end_job(self) -> None:
+        """Forget the job that has ended."""
+        with self.lock:
+            self._job = None
+
+    def cancel_job(self) -> bool:
+        """Ask the running job to stop; False when there is none."""
+        with self.lock:
+            if self._job is not None:
+                self._job.cancel()
+            return self._job is not None
+
+    def require_document(self) -> Document:
+        """The document; raises `AppError` when no mesh was opened yet."""
+        if self.document is None:
+            raise AppError("There is no mesh yet. Drop one on the page or pick an example.")
+        return self.document
+
+
+class Workspace:
+    """All sessions and their folder on disk. `close()` removes everything."""
+
+    def __init__(
+        self,
+        root: Path | None = None,
+        *,
+        keep_s: float = 6 * 3600,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        base = root or Path(tempfile.gettempdir()) / f"partwise-{_user_name()}"
+        base.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _remove_dead(base)
+        self.root = base / f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        self.root.mkdir(mode=0o700)
+        self._keep_s = keep_s
+        self._clock = clock
+        self._sessions: dict[str, Session] = {}
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._janitor = threading.Thread(target=self._sweep_often, name="janitor", daemon=True)
+        self._janitor.start()
+
+    def open_session(self) -> Session:
+        """A new session with a folder of its own."""
+        session = Session(self.root, self._clock())
+        with self._lock:
+            self._sessions[session.id] = session
+        return session
+
+    def session(self, session_id: str | None) -> Session:
+        """The session of that id; raises `AppError` when it is over."""
+        with self._lock:
+            session = self._sessions.get(session_id or "")
+        if session is None:
+            raise AppError("This page's session is over. Reload the page and open the mesh again.")
+        session.last_used = self._clock()
+        session.is_abandoned = False
+        return session
+
+    def by_capability(self, capability: str) -> Session | None:
+        """The session that a download link belongs to."""
+        with self._lock:
+            sessions = list(self._sessions.values())
+        return next((s for s in sessions if s.capability == capability), None)
+
+    def abandon(self, session_id: str) -> None:
+        """The page was left: stop its job; remove the session soon unless the page comes back."""
+        with self._lock:
+            session = self._sessions.get(session_id)
+        if session is not None:
+            session.cancel_job()
+            session.last_used = self._clock()
+            session.is_abandoned = True
+
+    def close_session(self, session_id: str) -> None:
+        """Remove a session and its files now."""
+        with self._lock:
+            session = self._sessions.pop(session_id, None)
+        if session is not None:
+            session.cancel_job()
+            for upload in session.uploads:
+                upload.unlink(missing_ok=True)
+            shutil.rmtree(session.folder, ignore_errors=True)
+
+    @property
+    def session_count(self) -> int:
+        """How many sessions are open."""
+        with self._lock:
+            return len(self._sessions)
+
+    def sweep(self) -> None:
+        """Remove the sessions that are over; never one with a job."""
+        now = self._clock()
+        with self._lock:
+            over = [s.id for s in self._sessions.values() if self._is_over(s, now)]
+        for session_id in over:
+            self.close_session(session_id)
+
+    def _is_over(self, session: Session, now: float) -> bool:
+        keep_s = _ABANDONED_KEEP_S if session.is_abandoned else self._keep_s
+        return not session.is_busy and now - session.last_used > keep_s
+
+    def _sweep_often(self) -> None:
+        while not self._stop.wait(_SWEEP_EVERY_S):
+            self.sweep()
+
+    def close(self) -> None:
+        """Remove all sessions and the folder."""
+        self._stop.set()
+        with self._lock:
+            session_ids = list(self._sessions)
+        for session_id in session_ids:
+            self.close_session(session_id)
+        shutil.rmtree(self.root, ignore_errors=True)
+
+
+def _user_name() -> str:
+    return str(os.getuid()) if hasattr(os, "getuid") else os.environ.get("USERNAME", "user")
+
+
+def _remove_dead(base: Path) -> None:
+    """Remove what servers that are gone left behind (a kill leaves no time to clean up)."""
+    for folder in base.iterdir():
+        pid = folder.name.partition("-")[0]
+        if pid.isdigit() and not psutil.pid_exists(int(pid)):
+            logger.info("removing the folder of a server that is gone: %s", folder.name)
+            shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,104 @@
+import random
+import threading
+import time
+
+import pytest
+
+from partwise.core.errors import BusyError, Cancelled, MeshError
+from partwise.core.progress import CancelToken, Progress, ProgressCallback
+from studio.jobs import JobLane, Queued, follow_job, run_to_end
+
+
+def _sleep(progress: ProgressCallback, cancel: CancelToken) -> str:
+    progress(Progress("sleeping", 0.5))
+    for _ in range(100):
+        cancel.raise_if_cancelled()
+        time.sleep(0.01)
+    return "slept"
+
+
+def _answer(progress: ProgressCallback, cancel: CancelToken) -> int:
+    return 42
+
+
+def test_returns_the_result_of_the_work() -> None:
+    assert run_to_end(follow_job(JobLane(4), _answer, CancelToken())) == 42
+
+
+def test_raises_what_the_work_raises_and_frees_the_lane() -> None:
+    lane = JobLane(4)
+
+    def refuse(progress: ProgressCallback, cancel: CancelToken) -> None:
+        raise MeshError("no faces")
+
+    with pytest.raises(MeshError):
+        run_to_end(follow_job(lane, refuse, CancelToken()))
+    assert not lane.is_taken
+
+
+def test_never_runs_two_jobs_at_once() -> None:
+    lane, running, most = JobLane(30), [0], [0]
+
+    def count(progress: ProgressCallback, cancel: CancelToken) -> None:
+        running[0] += 1
+        most[0] = max(most[0], running[0])
+        time.sleep(0.005)
+        running[0] -= 1
+
+    def job() -> None:
+        run_to_end(follow_job(lane, count, CancelToken()))
+
+    threads = [threading.Thread(target=job) for _ in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most[0] == 1
+    assert lane.waiting_count == 0
+
+
+def test_tells_the_place_in_line_and_refuses_when_full() -> None:
+    lane = JobLane(1)
+    with lane.place() as first:
+        assert first.wait(1) is None
+        waiting = follow_job(lane, _answer, CancelToken())
+        assert next(waiting) == Queued(position=1, waiting=1)
+        with pytest.raises(BusyError, match="try again"):
+            next(follow_job(lane, _answer, CancelToken()))
+        waiting.close()
+    assert lane.waiting_count == 0
+
+
+def test_cancel_while_waiting_leaves_the_line() -> None:
+    lane, cancel = JobLane(4), CancelToken()
+    with lane.place() as first:
+        first.wait(1)
+        waiting = follow_job(lane, _answer, cancel)
+        next(waiting)
+        cancel.cancel()
+        with pytest.raises(Cancelled):
+            next(waiting)
+        assert lane.waiting_count == 0
+
+
+def test_closing_the_generator_stops_the_work_before_the_lane_is_free() -> None:
+    lane = JobLane(4)
+    steps = follow_job(lane, _sleep, CancelToken())
+    next(steps)
+    steps.close()
+    assert not lane.is_taken
+    assert not [thread for thread in threading.enumerate() if thread.name == "job"]
+
+
+def test_thirty_cancels_at_random_moments_leave_nothing_running() -> None:
+    lane, moments = JobLane(40), random.Random(0)
+    for _ in range(30):
+        cancel = CancelToken()
+        timer = threading.Timer(moments.random() * 0.05, cancel.cancel)
+        timer.start()
+        with pytest.raises(Cancelled):
+            run_to_end(follow_job(lane, _sleep, cancel))
+        timer.join()
+    assert not lane.is_taken
+    assert lane.waiting_count == 0
+    assert not [thread for thread in threading.enumerate() if thread.name == "job"]
