@@ -29,6 +29,7 @@ class AppSettings:
     weights_dir: Path = Path("~/.cache/partwise/weights")
     username: str = ""
     password: str = ""
+    metrics_token: str = ""
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:
@@ -63,6 +64,13 @@ class Configuration:
     presets: Mapping[str, Preset]
     sources: Mapping[str, str]
 
+    def preset(self, name: str) -> Preset:
+        """The preset of that name; raises `ConfigError` with the known ones."""
+        if name not in self.presets:
+            known = ", ".join(self.presets)
+            raise ConfigError(f"“{name}” is not a preset. Known are: {known}.")
+        return self.presets[name]
+
 
 def load_configuration(
     *,
@@ -81,7 +89,11 @@ def load_configuration(
     )
     mesh = load_settings(MeshLimits, "mesh", file=folder / "mesh.yaml", environment=environment)
     vram = load_settings(VramSettings, "vram", file=folder / "vram.yaml", environment=environment)
-    sections: tuple[tuple[str, Loaded[object]], ...] = (("app", app), ("mesh", mesh), ("vram", vram))  # type: ignore[assignment]
+    sections: tuple[tuple[str, Loaded[object]], ...] = (
+        ("app", app),
+        ("mesh", mesh),
+        ("vram", vram),
+    )  # type: ignore[assignment]
     sources = {f"{name}.{key}": s for name, part in sections for key, s in part.sources.items()}
     return Configuration(
         app.value, mesh.value, vram.value, _load_presets(folder / "presets"), sources

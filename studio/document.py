@@ -14,6 +14,7 @@ from partwise.geometric.complete import CompletedPart
 from partwise.geometry.mesh_io import SourceMesh
 
 HISTORY_LENGTH = 50
+HISTORY_BYTES = 64 * 2**20
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Part:
 
 @dataclass(frozen=True)
 class PartSet:
-    """A partition of the mesh. face_labels: (F,) int32 part ids in the file's order, −1 = no part."""
+    """A partition. face_labels: (F,) int32 part ids in the file's order, −1 = no part."""
 
     face_labels: NDArray[np.int32]
     parts: tuple[Part, ...]
@@ -90,8 +91,13 @@ class Document:
     def apply(self, parts: PartSet) -> None:
         """Take an edited set of parts as the present one."""
         self.history.append(parts)
-        del self.history[:-HISTORY_LENGTH]
+        while len(self.history) > 2 and self._is_history_too_long():
+            del self.history[0]
         self.revision += 1
+
+    def _is_history_too_long(self) -> bool:
+        arrays = {id(parts.face_labels): parts.face_labels.nbytes for parts in self.history}
+        return len(self.history) > HISTORY_LENGTH or sum(arrays.values()) > HISTORY_BYTES
 
     def undo(self) -> None:
         """Go back one state; raises `ValueError` when there is none."""
@@ -100,7 +106,9 @@ class Document:
         self.history.pop()
         self.revision += 1
 
-    def set_completion(self, parts: PartSet, completed: tuple[CompletedPart, ...], run: Run) -> None:
+    def set_completion(
+        self, parts: PartSet, completed: tuple[CompletedPart, ...], run: Run
+    ) -> None:
         """Take the closed parts made from `parts`."""
         self.completed, self.completed_of, self.completion = completed, parts, run
         self.revision += 1
@@ -108,8 +116,7 @@ class Document:
 
 def _same_cut(one: PartSet, other: PartSet | None) -> bool:
     return other is not None and (
-        one.face_labels is other.face_labels
-        or np.array_equal(one.face_labels, other.face_labels)
+        one.face_labels is other.face_labels or np.array_equal(one.face_labels, other.face_labels)
     )
 
 

@@ -61,7 +61,9 @@ def rename(parts: PartSet, part_id: int, name: str) -> PartSet:
     if not clean:
         raise AppError("A part needs a name of at least one visible character.")
     if len(clean) > MAX_NAME_LENGTH:
-        raise AppError(f"A part's name may have {MAX_NAME_LENGTH} characters; this has {len(clean)}.")
+        raise AppError(
+            f"A part's name may have {MAX_NAME_LENGTH} characters; this has {len(clean)}."
+        )
     parts.part(part_id)
     if any(part.name == clean and part.id != part_id for part in parts.parts):
         raise AppError(f"Another part is called “{clean}” already. Choose another name.")

@@ -6,12 +6,15 @@ hand out the same files. Names inside a zip are ours (part_003_seat.glb), never 
 
 import io
 import json
+import os
 import platform
 import re
+import tempfile
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -291,6 +294,19 @@ def _require_run(run: Run | None) -> Run:
     if run is None:
         raise KeyError("there is no result yet")
     return run
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file so that a reader sees all of it or none; raises `OSError`."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".partwise-")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
 
 
 def closed_count(completed: tuple[CompletedPart, ...]) -> int:

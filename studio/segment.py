@@ -2,14 +2,15 @@
 
 import logging
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
+from partwise.core.errors import ConfigError
 from partwise.core.progress import CancelToken, ProgressCallback
 from partwise.geometric.segment import Segmentation, SegmentSettings
 from partwise.geometry.mesh_io import SourceMesh
 from partwise.geometry.parts import default_part_names
 from studio.catalog import AUTO, SEGMENT, Engines
+from studio.configuration import Preset
 from studio.document import Part, PartSet, Run
 
 logger = logging.getLogger(__name__)
@@ -32,7 +33,25 @@ class SegmentResult:
     run: Run
 
 
-SegmentWork = Callable[[ProgressCallback, CancelToken], SegmentResult]
+MAX_PART_COUNT = 200
+MAX_SEED = 2**31 - 1
+
+
+def settings_for(
+    preset: Preset, *, part_count: int | None, detail: float, seed: int
+) -> SegmentSettings:
+    """The settings of a preset with a person's own; raises `ConfigError` when out of range."""
+    if part_count is not None and not 1 <= part_count <= MAX_PART_COUNT:
+        raise ConfigError(
+            f"The number of parts is {part_count}; it goes from 1 to {MAX_PART_COUNT}."
+        )
+    if not 0 <= detail <= 1:
+        raise ConfigError(f"Detail is {detail:g}; it goes from 0 (few parts) to 1 (many parts).")
+    if not 0 <= seed <= MAX_SEED:
+        raise ConfigError(f"The seed is {seed}; it goes from 0 to {MAX_SEED}.")
+    return SegmentSettings(
+        part_count=part_count, detail=detail, working_faces=preset.working_faces, seed=seed
+    )
 
 
 def run(

@@ -1,7 +1,8 @@
 """Each person's folder and what is in it: made at the first visit, removed when they are gone.
 
-A session is known to its page by a secret id, and to the browser's downloads by a capability; both
-are ours (uuid4). Paths from clients are never used. A session with a running job is never removed.
+A session belongs to the visit that the web framework names; its files are reached by a capability
+of ours (uuid4), its folder has a name of ours. Paths from clients are never used. A session with a
+running job is never removed.
 """
 
 import logging
@@ -29,13 +30,12 @@ _SWEEP_EVERY_S = 30.0
 class Session:
     """One page's work: a folder, a document, at most one running job."""
 
-    def __init__(self, root: Path, now: float) -> None:
-        self.id = uuid.uuid4().hex
+    def __init__(self, visit: str, root: Path, now: float) -> None:
+        self.visit = visit
         self.capability = uuid.uuid4().hex
         self.folder = root / uuid.uuid4().hex
         self.folder.mkdir(mode=0o700)
         self.document: Document | None = None
-        self.uploads: list[Path] = []
         self.lock = threading.RLock()
         self.last_used = now
         self.is_abandoned = False
@@ -96,19 +96,12 @@ class Workspace:
         self._janitor = threading.Thread(target=self._sweep_often, name="janitor", daemon=True)
         self._janitor.start()
 
-    def open_session(self) -> Session:
-        """A new session with a folder of its own."""
-        session = Session(self.root, self._clock())
+    def session_for(self, visit: str) -> Session:
+        """The session of a visit, made when there is none."""
         with self._lock:
-            self._sessions[session.id] = session
-        return session
-
-    def session(self, session_id: str | None) -> Session:
-        """The session of that id; raises `AppError` when it is over."""
-        with self._lock:
-            session = self._sessions.get(session_id or "")
-        if session is None:
-            raise AppError("This page's session is over. Reload the page and open the mesh again.")
+            if visit not in self._sessions:
+                self._sessions[visit] = Session(visit, self.root, self._clock())
+            session = self._sessions[visit]
         session.last_used = self._clock()
         session.is_abandoned = False
         return session
@@ -119,23 +112,21 @@ class Workspace:
             sessions = list(self._sessions.values())
         return next((s for s in sessions if s.capability == capability), None)
 
-    def abandon(self, session_id: str) -> None:
+    def abandon(self, visit: str) -> None:
         """The page was left: stop its job; remove the session soon unless the page comes back."""
         with self._lock:
-            session = self._sessions.get(session_id)
+            session = self._sessions.get(visit)
         if session is not None:
             session.cancel_job()
             session.last_used = self._clock()
             session.is_abandoned = True
 
-    def close_session(self, session_id: str) -> None:
+    def close_session(self, visit: str) -> None:
         """Remove a session and its files now."""
         with self._lock:
-            session = self._sessions.pop(session_id, None)
+            session = self._sessions.pop(visit, None)
         if session is not None:
             session.cancel_job()
-            for upload in session.uploads:
-                upload.unlink(missing_ok=True)
             shutil.rmtree(session.folder, ignore_errors=True)
 
     @property
@@ -148,9 +139,9 @@ class Workspace:
         """Remove the sessions that are over; never one with a job."""
         now = self._clock()
         with self._lock:
-            over = [s.id for s in self._sessions.values() if self._is_over(s, now)]
-        for session_id in over:
-            self.close_session(session_id)
+            over = [s.visit for s in self._sessions.values() if self._is_over(s, now)]
+        for visit in over:
+            self.close_session(visit)
 
     def _is_over(self, session: Session, now: float) -> bool:
         keep_s = _ABANDONED_KEEP_S if session.is_abandoned else self._keep_s
@@ -164,9 +155,9 @@ class Workspace:
         """Remove all sessions and the folder."""
         self._stop.set()
         with self._lock:
-            session_ids = list(self._sessions)
-        for session_id in session_ids:
-            self.close_session(session_id)
+            visits = list(self._sessions)
+        for visit in visits:
+            self.close_session(visit)
         shutil.rmtree(self.root, ignore_errors=True)
 
 

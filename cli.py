@@ -1,0 +1,172 @@
+"""Partwise from the command line: segment, generate, memory. The same results as the page."""
+
+import argparse
+import contextlib
+import logging
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from partwise.core.errors import AppError
+from partwise.core.progress import CancelToken, Progress, ProgressCallback, ignore_progress
+from studio import generate, load, results, segment
+from studio.configuration import Configuration, load_configuration
+from studio.document import Document
+from studio.memory_report import memory_json, memory_text
+from studio.workflow import Studio, build_studio
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status (0 done, 1 refused or failed, 130 cancelled)."""
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(level=logging.INFO if options.verbose else logging.WARNING)
+    try:
+        return int(options.command(options))
+    except KeyboardInterrupt:
+        print("Cancelled. Nothing was written.", file=sys.stderr)
+        return 130
+    except AppError as error:
+        print(f"Error: {error.message}", file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="cli.py", description=__doc__)
+    parser.add_argument("-v", "--verbose", action="store_true", help="log each step")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    cut = commands.add_parser("segment", help="cut a mesh into parts")
+    _add_common(cut)
+    _add_segment_options(cut)
+    cut.set_defaults(command=_segment)
+
+    close = commands.add_parser("generate", help="make each part a closed mesh")
+    _add_common(close)
+    _add_segment_options(close)
+    close.add_argument("--labels", type=Path, help="face_ids.npy to use in place of segmenting")
+    close.set_defaults(command=_generate)
+
+    memory = commands.add_parser("memory", help="show what holds the memory")
+    memory.add_argument("--watch", action="store_true", help="again every second until Ctrl+C")
+    memory.add_argument("--json", action="store_true", help="one JSON object a line")
+    memory.add_argument("--settings", action="store_true", help="each setting and its source")
+    memory.set_defaults(command=_memory)
+    return parser
+
+
+def _add_common(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("mesh", type=Path, metavar="IN", help="glb, gltf, obj, ply, stl, off, 3mf")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--engine", default="auto", help="auto, geometric, p3sam or xpart")
+    parser.add_argument("--quiet", action="store_true", help="no progress")
+
+
+def _add_segment_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--preset", default="balanced", help="a name in configs/presets")
+    parser.add_argument("--parts", type=int, metavar="N", help="how many parts; default: chosen")
+    parser.add_argument("--detail", type=float, default=0.5, help="0 few parts … 1 many parts")
+    parser.add_argument("--seed", type=int, default=0)
+
+
+def _segment(options: argparse.Namespace) -> int:
+    with _studio() as studio:
+        document = _open(options, studio)
+        _cut(options, studio, document)
+        return _write(document, results.PARTS, options.output)
+
+
+def _generate(options: argparse.Namespace) -> int:
+    with _studio() as studio:
+        document = _open(options, studio)
+        if options.labels is None:
+            _cut(options, studio, document)
+        else:
+            document.set_segmentation(*load.read_labels(options.labels, document.source))
+        parts = document.parts
+        assert parts is not None, "both branches above set the parts"
+        request = generate.GenerateRequest(document.source, parts, engine=options.engine)
+        result = generate.run(request, studio.engines, _progress(options), CancelToken())
+        document.set_completion(parts, result.completed, result.run)
+        return _write(document, results.COMPLETED, options.output)
+
+
+def _memory(options: argparse.Namespace) -> int:
+    if options.settings:
+        for line in _settings_lines(load_configuration()):
+            print(line)
+        return 0
+    with _studio() as studio:
+        while True:
+            reading, status = studio.monitor.sample_now(), studio.manager.get_status()
+            print(memory_json(reading, status) if options.json else memory_text(reading, status))
+            if not options.watch:
+                return 0
+            sys.stdout.flush()
+            time.sleep(1)
+
+
+@contextlib.contextmanager
+def _studio() -> Iterator[Studio]:
+    studio = build_studio(load_configuration())
+    try:
+        yield studio
+    finally:
+        studio.close()
+
+
+def _open(options: argparse.Namespace, studio: Studio) -> Document:
+    return load.run(
+        options.mesh,
+        options.mesh.name,
+        pool=studio.pool,
+        limits=studio.configuration.mesh,
+        progress=_progress(options),
+        cancel=CancelToken(),
+    )
+
+
+def _cut(options: argparse.Namespace, studio: Studio, document: Document) -> None:
+    settings = segment.settings_for(
+        studio.configuration.preset(options.preset),
+        part_count=options.parts,
+        detail=options.detail,
+        seed=options.seed,
+    )
+    engine = options.engine if options.command is _segment else "auto"
+    request = segment.SegmentRequest(document.source, settings, engine)
+    result = segment.run(request, studio.engines, _progress(options), CancelToken())
+    document.set_segmentation(result.parts, result.run)
+
+
+def _progress(options: argparse.Namespace) -> ProgressCallback:
+    def show(step: Progress) -> None:
+        print(f"\r{step.fraction:4.0%} {step.stage:<40}", end="", file=sys.stderr, flush=True)
+
+    return ignore_progress if options.quiet or not sys.stderr.isatty() else show
+
+
+def _write(document: Document, kind: str, folder: Path) -> int:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in results.downloads(document, kind):
+            results.write_atomically(folder / name, results.download(document, kind, name))
+    except OSError as err:
+        raise AppError(f"Cannot write to {folder}: {err.strerror}. Choose another folder.") from err
+    for row in results.part_rows(document, kind):
+        state = f" {row.state}" + (f": {row.reason}" if row.reason else "")
+        print(f"{row.part.id:4d}  {row.part.name:<30} {row.face_count:>9,d} faces{state}")
+    print(f"Written to {folder}: {', '.join(results.downloads(document, kind))}")
+    return 0
+
+
+def _settings_lines(configuration: Configuration) -> Iterator[str]:
+    for name, source in configuration.sources.items():
+        section, _, key = name.partition(".")
+        value = getattr(getattr(configuration, section), key)
+        shown = "(set)" if value and key in ("password", "metrics_token") else value
+        yield f"{name:<28} {shown!s:<24} {source}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,63 @@
+"""The application's parts put together: engines, manager, monitor, sessions, the line of jobs."""
+
+import logging
+from dataclasses import dataclass
+
+from model_manager import ModelManager
+from partwise.core.worker import WorkerPool
+from partwise.vram.device import find_device
+from partwise.vram.monitor import MemoryMonitor
+from studio.catalog import WORKER_MODULES, Engines, register_models
+from studio.configuration import Configuration
+from studio.jobs import JobLane
+from studio.workspace import Workspace
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Studio:
+    """One running application; `close()` ends its processes and removes its files."""
+
+    configuration: Configuration
+    engines: Engines
+    monitor: MemoryMonitor
+    workspace: Workspace
+    lane: JobLane
+
+    @property
+    def manager(self) -> ModelManager:
+        """The models' manager."""
+        return self.engines.manager
+
+    @property
+    def pool(self) -> WorkerPool:
+        """The worker processes."""
+        return self.engines.pool
+
+    def close(self) -> None:
+        """End everything that this application started."""
+        self.pool.close()
+        self.manager.shutdown()
+        self.monitor.stop()
+        self.workspace.close()
+
+
+def build_studio(configuration: Configuration) -> Studio:
+    """Start the workers and the monitor; loads no model and imports no torch."""
+    app = configuration.app
+    pool = WorkerPool(spare=1, preload=WORKER_MODULES)
+    pool.warm_up()
+    device = find_device()
+    monitor = MemoryMonitor(device, configuration.vram)
+    manager = ModelManager(device, configuration.vram, on_event=monitor.record)
+    monitor.watch(manager)
+    monitor.start()
+    register_models(manager, app.weights_dir)
+    return Studio(
+        configuration=configuration,
+        engines=Engines(manager, pool, app.job_limits, app.weights_dir),
+        monitor=monitor,
+        workspace=Workspace(app.workspace, keep_s=app.session_keep_s),
+        lane=JobLane(app.max_waiting_jobs),
+    )
