@@ -1,0 +1,162 @@
+"""The functions for programs: segment, generate, status, unload, by gradio's own client.
+
+`segment` and `generate` take a file and answer with a report and files; while they run they yield
+reports with "state": "running", so that a program can watch them and cancel.
+"""
+
+import tempfile
+from collections.abc import Generator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from partwise.core.errors import AppError
+from studio import load, results
+from studio.memory_report import memory_dict
+from studio.segment import settings_for
+from studio.ui import flows
+from studio.ui.errors import as_toast
+from studio.ui.flows import Status
+from studio.ui.segment_tab import FILE_TYPES, checked_upload
+from studio.workflow import Studio
+from studio.workspace import Session
+
+Answer = tuple[dict[str, Any], str | None, str | None, str | None]
+Answers = Generator[Answer, None, None]
+_FILES = ("parts.glb", "face_ids.npy", "parts-glb.zip")
+
+
+def build_api(studio: Studio) -> None:
+    """Add the endpoints; their components are on the page but never shown."""
+    with gr.Column(visible=False):
+        mesh = gr.File(label="mesh", file_types=FILE_TYPES, type="filepath")
+        labels = gr.File(label="labels", file_types=[".npy"], type="filepath")
+        settings = [
+            gr.Textbox("balanced", label="preset"),
+            gr.Number(0, label="part_count", precision=0),
+            gr.Number(0.5, label="detail"),
+            gr.Number(0, label="seed", precision=0),
+            gr.Textbox("auto", label="engine"),
+        ]
+        answer = [
+            gr.JSON(label="report"),
+            *(gr.File(label=name.replace(".", "_").replace("-", "_")) for name in _FILES),
+        ]
+        start = gr.Button()
+        memory = gr.JSON(label="memory")
+
+    def segment(
+        mesh: str,
+        request: gr.Request,
+        preset: str = "balanced",
+        part_count: int = 0,
+        detail: float = 0.5,
+        seed: int = 0,
+        engine: str = "auto",
+    ) -> Answers:
+        """Cut a mesh into parts. part_count 0 lets the engine choose the number."""
+        with _Call(studio, request) as call:
+            yield from call.open(mesh)
+            yield from call.cut(preset, part_count, detail, seed, engine)
+            yield call.answer(results.PARTS)
+
+    def generate(
+        mesh: str,
+        labels: str | None,
+        request: gr.Request,
+        preset: str = "balanced",
+        part_count: int = 0,
+        detail: float = 0.5,
+        seed: int = 0,
+        engine: str = "auto",
+    ) -> Answers:
+        """Make each part a closed mesh; labels: a .npy of one integer per face, else segmented."""
+        with _Call(studio, request) as call:
+            yield from call.open(mesh)
+            if labels:
+                call.take_labels(labels)
+            else:
+                yield from call.cut(preset, part_count, detail, seed, "auto")
+            yield from call.close_parts(engine)
+            yield call.answer(results.COMPLETED)
+
+    def status() -> dict[str, Any]:
+        """What holds the memory now, and which models are loaded or why they are not."""
+        return memory_dict(studio.monitor.sample_now(), studio.manager.get_status())
+
+    def unload() -> dict[str, Any]:
+        """Unload every model that is not in use; answers with bytes before and after."""
+        return asdict(studio.manager.unload_all_models())
+
+    lane: dict[str, Any] = {"concurrency_limit": None, "show_progress": "hidden"}
+    start.click(segment, [mesh, *settings], answer, api_name="segment", **lane)
+    start.click(generate, [mesh, labels, *settings], answer, api_name="generate", **lane)
+    start.click(status, None, memory, api_name="status", queue=False)
+    start.click(unload, None, memory, api_name="unload")
+
+
+class _Call:
+    """One call: a session and a folder of its own, both gone when the call ends."""
+
+    def __init__(self, studio: Studio, request: gr.Request) -> None:
+        self._studio = studio
+        self._visit = f"call-{request.session_hash}-{id(self)}"
+        self._session: Session = studio.workspace.session_for(self._visit)
+        self._folder = Path(tempfile.mkdtemp(dir=self._session.folder))
+
+    def __enter__(self) -> "_Call":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
+        self._session.end_job()
+        self._studio.workspace.close_session(self._visit)
+        if isinstance(error, Exception):
+            raise as_toast(error) from error
+
+    def open(self, mesh: str | None) -> Answers:
+        if not mesh:
+            raise AppError("No mesh was given. Pass a file as the first argument.")
+        path = checked_upload(mesh)
+        yield from self._follow(flows.open_mesh(self._studio, self._session, path, path.name))
+
+    def cut(self, preset: str, part_count: int, detail: float, seed: int, engine: str) -> Answers:
+        settings = settings_for(
+            self._studio.configuration.preset(preset),
+            part_count=int(part_count) or None,
+            detail=float(detail),
+            seed=int(seed),
+        )
+        yield from self._follow(flows.cut(self._studio, self._session, settings, engine))
+
+    def take_labels(self, labels: str) -> None:
+        document = self._session.require_document()
+        document.set_segmentation(*load.read_labels(checked_upload(labels), document.source))
+
+    def close_parts(self, engine: str) -> Answers:
+        parts = self._session.require_document().parts
+        ids = tuple(part.id for part in parts.parts) if parts else ()
+        yield from self._follow(flows.close_parts(self._studio, self._session, ids, engine))
+
+    def answer(self, kind: str) -> Answer:
+        document = self._session.require_document()
+        files = []
+        for name in _FILES:
+            path = self._folder / name
+            path.write_bytes(results.download(document, kind, name))
+            files.append(str(path))
+        glb, labels, archive = files
+        return {"state": "done", **results.report(document, kind)}, glb, labels, archive
+
+    def _follow(self, steps: flows.Steps[None]) -> Answers:
+        for status in steps:
+            yield _running(status), None, None, None
+
+
+def _running(status: Status) -> dict[str, Any]:
+    return {
+        "state": "running" if status.state in ("done", "ready", "partial") else status.state,
+        "stage": status.stage or status.message,
+        "fraction": status.progress,
+    }

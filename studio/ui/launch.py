@@ -1,0 +1,75 @@
+"""Serve the page: what is set for gradio, and the routes beside it."""
+
+import logging
+import os
+
+import gradio as gr
+
+from partwise.core.errors import ConfigError
+from studio.http import build_routes
+from studio.ui.layout import STYLE, build_page
+from studio.ui.viewer import viewer_head
+from studio.workflow import Studio
+
+logger = logging.getLogger(__name__)
+
+
+def launch_page(studio: Studio, *, open_browser: bool = False, block: bool = True) -> gr.Blocks:
+    """Build and serve the page; with `block`, return only when it is stopped.
+
+    Raises `ConfigError` when the port is taken.
+    """
+    app = studio.configuration.app
+    host = _host(studio)
+    os.environ["GRADIO_TEMP_DIR"] = str(studio.workspace.root / "uploads")
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    page = build_page(studio)
+    page.queue(max_size=None, default_concurrency_limit=None)
+    try:
+        page.launch(
+            server_name=host,
+            server_port=app.port,
+            inbrowser=open_browser,
+            prevent_thread_lock=True,
+            quiet=True,
+            show_error=False,
+            share=False,
+            ssr_mode=False,
+            run_history=False,
+            enable_monitoring=False,
+            strict_cors=True,
+            max_file_size=studio.configuration.mesh.max_file_bytes,
+            auth=(app.username, app.password) if app.username else None,
+            theme=_theme(),
+            css_paths=[STYLE],
+            head=viewer_head(),
+            footer_links=["api"],
+            app_kwargs={"routes": build_routes(studio)},
+        )
+    except OSError as err:
+        raise ConfigError(
+            f"Port {app.port} on {host} cannot be used ({err}). Stop what uses it, or choose "
+            "another with --port."
+        ) from err
+    logger.info("Partwise is ready: %s", page.local_url)
+    if block:
+        page.block_thread()
+    return page
+
+
+def _host(studio: Studio) -> str:
+    """The address to listen on; a Space names it in gradio's own variable."""
+    is_chosen = studio.configuration.sources["app.host"] not in ("default", "app.yaml")
+    host = studio.configuration.app.host
+    return host if is_chosen else os.environ.get("GRADIO_SERVER_NAME", host)
+
+
+def _theme() -> gr.themes.Base:
+    return gr.themes.Base(
+        primary_hue="indigo",
+        secondary_hue="indigo",
+        neutral_hue="slate",
+        radius_size="md",
+        font=["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"],
+        font_mono=["ui-monospace", "SFMono-Regular", "Menlo", "monospace"],
+    )

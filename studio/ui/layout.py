@@ -1,0 +1,81 @@
+"""The page: header, the two tabs, the memory panel beside them, and what goes between tabs."""
+
+from html import escape
+from typing import Any
+
+import gradio as gr
+
+from partwise import __version__
+from studio.catalog import GENERATE, LICENCE, SEGMENT
+from studio.configuration import ROOT
+from studio.ui import api, zerogpu
+from studio.ui.flows import Status
+from studio.ui.generate_tab import build_generate_tab, part_choices
+from studio.ui.memory_panel import build_memory_panel
+from studio.ui.segment_tab import AT_ONCE, build_segment_tab
+from studio.workflow import Studio
+
+STYLE = ROOT / "assets" / "style.css"
+_TOGGLE_THEME = """
+element.querySelector('button').addEventListener('click', () => {
+  document.body.classList.toggle('dark');
+});
+"""
+
+
+def build_page(studio: Studio) -> gr.Blocks:
+    """The whole page with its events; nothing is loaded and no job runs until one is asked for."""
+    with gr.Blocks(
+        title="Partwise", analytics_enabled=False, fill_width=True, delete_cache=(600, 3600)
+    ) as page:
+        gr.HTML(_header(studio), js_on_load=_TOGGLE_THEME, elem_id="header")
+        with gr.Row(elem_classes="pw-columns"):
+            with gr.Column(scale=5, min_width=320, elem_classes="pw-main"):
+                _build_tabs(studio)
+            with gr.Column(scale=2, min_width=300, elem_classes="pw-side"):
+                build_memory_panel(studio.monitor, studio.manager)
+                zerogpu.build_gpu_probe()
+        api.build_api(studio)
+
+        def leave(request: gr.Request) -> None:
+            studio.workspace.abandon(str(request.session_hash))
+
+        page.unload(leave)
+    return page
+
+
+def _build_tabs(studio: Studio) -> None:
+    with gr.Tabs() as tabs:
+        with gr.Tab("Segment", id="segment"):
+            segment = build_segment_tab(studio)
+        with gr.Tab("Generate", id="generate") as generate_page:
+            generate = build_generate_tab(studio)
+
+    def fill(request: gr.Request) -> tuple[Any, ...]:
+        session = studio.workspace.session_for(str(request.session_hash))
+        parts = session.document.parts if session.document else None
+        status = Status("running" if session.is_busy else "ready")
+        return (part_choices(parts), *generate.show(studio, session, status))
+
+    def send(request: gr.Request) -> tuple[Any, ...]:
+        return (gr.Tabs(selected="generate"), *fill(request))
+
+    filled = [generate.chosen, *generate.outputs()]
+    segment.send.click(send, None, [tabs, *filled], **AT_ONCE)
+    generate_page.select(fill, None, filled, **AT_ONCE)
+
+
+def _header(studio: Studio) -> str:
+    device = studio.monitor.device_label()
+    engines = " · ".join(
+        f"{job} by {studio.engines.choose(job).title.lower()}" for job in (SEGMENT, GENERATE)
+    )
+    note = f"Neural models: {LICENCE}. Their weights are not included."
+    return f"""
+<header class="pw-header">
+  <h1>Partwise <small>{escape(__version__)}</small></h1>
+  <span class="pw-chip" title="Where the work is done">{escape(device)}</span>
+  <span class="pw-chip" title="{escape(engines)}">Built-in engine</span>
+  <span class="pw-licence">{escape(note)}</span>
+  <button type="button" class="pw-theme" aria-label="Switch between light and dark">◐</button>
+</header>"""

@@ -1,0 +1,189 @@
+"""What the page shows of a session: the viewer's state, the facts of the mesh, the plan.
+
+Pure translation: a document and a status in, plain values for the components out.
+"""
+
+from html import escape
+
+from partwise.geometry.mesh_io import MeshFacts
+from partwise.geometry.parts import part_colour
+from studio import results
+from studio.catalog import EngineChoice
+from studio.document import Document, Run
+from studio.http import VIEW, file_url
+from studio.ui.flows import Status
+from studio.ui.viewer import DownloadLink, ViewerPart, ViewerState
+from studio.workspace import Session
+
+EMPTY_SEGMENT = "Drop a mesh above or pick an example."
+EMPTY_GENERATE = "Segment a mesh first, then send its parts here."
+_DOWNLOAD_LABELS = {"face_ids.npy": "labels .npy", "face_ids.json": "labels .json"}
+
+
+def segment_view(session: Session, status: Status) -> dict[str, object]:
+    """The viewer of the Segment tab: the parts when there are some, else the mesh."""
+    document = session.document
+    if document is None:
+        return _empty(status, EMPTY_SEGMENT)
+    kind = results.INPUT if document.parts is None else results.PARTS
+    return _filled(session, document, kind, status)
+
+
+def generate_view(session: Session, status: Status) -> dict[str, object]:
+    """The viewer of the Generate tab: the closed parts when there are some, else the parts."""
+    document = session.document
+    if document is None or document.parts is None:
+        return _empty(status, EMPTY_GENERATE)
+    kind = results.PARTS if document.completed_of is None else results.COMPLETED
+    if kind == results.COMPLETED and status.state == "ready":
+        status = completed_status(document)
+    return _filled(session, document, kind, status)
+
+
+def completed_status(document: Document) -> Status:
+    """Whether the closed parts are whole, partly closed, or older than the parts."""
+    if document.is_completion_stale:
+        return Status(
+            "stale", "The parts were changed since. Generate again to bring this up to date."
+        )
+    return Status("done" if all(not p.reason for p in document.completed) else "partial")
+
+
+def _empty(status: Status, hint: str) -> dict[str, object]:
+    is_idle = status.state in ("ready", "done", "stale")
+    state = "empty" if is_idle else status.state
+    return ViewerState(
+        state=state,
+        message=hint if is_idle else status.message,
+        stage=status.stage,
+        progress=status.progress,
+    ).to_value()
+
+
+def _filled(session: Session, document: Document, kind: str, status: Status) -> dict[str, object]:
+    with document.lock:
+        run = {results.PARTS: document.segmentation, results.COMPLETED: document.completion}.get(
+            kind
+        )
+        revision = document.revision
+        return ViewerState(
+            mesh_key=f"{document.key}-{kind}",
+            revision=revision,
+            glb_url=file_url(session.capability, kind, revision, VIEW),
+            state=status.state,
+            message=status.message or _done_message(document, kind, status.state, run),
+            stage=status.stage,
+            progress=status.progress,
+            kind=kind,
+            parts=_viewer_parts(document, kind),
+            can_undo=document.can_undo,
+            editable=kind == results.PARTS,
+            downloads=_download_links(session, document, kind),
+            engine=run.engine if run else "",
+            elapsed_s=run.elapsed_s if run else None,
+        ).to_value()
+
+
+def _viewer_parts(document: Document, kind: str) -> tuple[ViewerPart, ...]:
+    if kind == results.INPUT:
+        return ()
+    return tuple(
+        ViewerPart(
+            id=row.part.id,
+            name=row.part.name,
+            colour="#{:02x}{:02x}{:02x}".format(*part_colour(row.part.colour)),
+            faces=row.face_count,
+            area_percent=row.area_percent,
+            state=row.state,
+            reason=row.reason,
+            aabb=row.aabb.tolist(),
+        )
+        for row in results.part_rows(document, kind)
+    )
+
+
+def _download_links(session: Session, document: Document, kind: str) -> tuple[DownloadLink, ...]:
+    if kind == results.INPUT:
+        return ()
+    return tuple(
+        DownloadLink(
+            _DOWNLOAD_LABELS.get(name, name),
+            file_url(session.capability, kind, document.revision, name),
+        )
+        for name in results.downloads(document, kind)
+    )
+
+
+def _done_message(document: Document, kind: str, state: str, run: Run | None) -> str:
+    if state not in ("done", "partial") or run is None:
+        return ""
+    if kind == results.PARTS and document.parts is not None:
+        count = len(document.parts.parts)
+        return f"{count} {'part' if count == 1 else 'parts'} in {run.elapsed_s:.1f} s"
+    closed, count = results.closed_count(document.completed), len(document.completed)
+    return f"{closed} of {count} parts closed in {run.elapsed_s:.1f} s"
+
+
+def facts_html(session: Session) -> str:
+    """The facts of the open mesh as a definition list, every word of the file escaped."""
+    if session.document is None:
+        return ""
+    source = session.document.source
+    facts = source.facts
+    pairs = [
+        ("File", f"{source.name} · {_bytes(facts.file_bytes)}"),
+        ("Faces", _faces(facts)),
+        ("Vertices", f"{facts.n_vertices:,}"),
+        ("Bodies", f"{facts.n_components:,}"),
+        ("Nodes", f"{facts.n_nodes:,}"),
+        ("Watertight", "yes" if facts.is_watertight else "no"),
+        ("Size", _extents(facts)),
+    ]
+    items = "".join(f"<div><dt>{escape(k)}</dt><dd>{escape(v)}</dd></div>" for k, v in pairs)
+    notes = "".join(f"<li>{escape(note)}</li>" for note in facts.notes)
+    return f"<dl class='pw-facts'>{items}</dl>" + (
+        f"<ul class='pw-notes'>{notes}</ul>" if notes else ""
+    )
+
+
+def _faces(facts: MeshFacts) -> str:
+    if facts.n_file_faces == facts.n_faces:
+        return f"{facts.n_faces:,}"
+    return f"{facts.n_file_faces:,} polygons, {facts.n_faces:,} triangles"
+
+
+def _extents(facts: MeshFacts) -> str:
+    unit = f" {facts.unit}" if facts.unit else ""
+    return " × ".join(f"{length:.3g}" for length in facts.extents) + unit
+
+
+def _bytes(count: int) -> str:
+    return f"{count / 1e6:.1f} MB" if count >= 1e6 else f"{count / 1e3:.0f} kB"
+
+
+def plan_html(session: Session, choice: EngineChoice, working_faces: int) -> str:
+    """One line before the run: which engine, why, at what resolution."""
+    where = "on the GPU" if choice.needs_gpu else "on the CPU, no GPU memory needed"
+    line = f"<strong>{escape(choice.title)}</strong> {where}"
+    if choice.reason:
+        line += f" ({escape(choice.reason)})"
+    if session.document is not None:
+        faces = session.document.source.facts.n_faces
+        line += (
+            f". {faces:,} faces are simplified to {working_faces:,} to find the cuts"
+            if faces > working_faces
+            else f". All {faces:,} faces are used"
+        )
+    return f"<p class='pw-plan'>{line}.</p>"
+
+
+def generate_plan_html(session: Session, choice: EngineChoice) -> str:
+    """One line before the run of Generate: which engine, why, what it does."""
+    where = "on the GPU" if choice.needs_gpu else "on the CPU, no GPU memory needed"
+    line = (
+        f"<strong>{escape(choice.title)}</strong> {where} ({escape(choice.reason)}). It closes "
+        "what is visible: each part keeps its surface and gets caps where it was cut"
+    )
+    if session.document is not None and session.document.is_completion_stale:
+        line += ". <strong>The parts were changed since the last run</strong>"
+    return f"<p class='pw-plan'>{line}.</p>"
