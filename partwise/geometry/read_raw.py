@@ -1,0 +1,56 @@
+"""What every reader returns: polygons in the file's order, before triangulation and welding."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from partwise.geometry.topology import Floats, Ints
+
+
+@dataclass(frozen=True)
+class RawMesh:
+    """A file's polygons as they stand in it.
+
+    vertices: (V, 3) float64, in world coordinates. corners: (C,) int64 vertex of each polygon
+    corner, polygon after polygon. sizes: (P,) int64 corners of each polygon. polygon_nodes: (P,)
+    int32 scene node of each polygon, an index into `node_names`. `unit` and `up_axis` are what the
+    format says, None where it says nothing. `notes` are sentences on what was left out.
+    """
+
+    vertices: Floats
+    corners: Ints
+    sizes: Ints
+    polygon_nodes: NDArray[np.int32]
+    node_names: tuple[str, ...]
+    unit: str | None = None
+    up_axis: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+def single_node(
+    vertices: Floats, corners: Ints, sizes: Ints, *, notes: tuple[str, ...] = ()
+) -> RawMesh:
+    """The mesh of a format without scene: one node without a name."""
+    nodes = np.zeros(len(sizes), dtype=np.int32)
+    return RawMesh(vertices, corners, sizes, nodes, ("",), notes=notes)
+
+
+def triangle_sizes(count: int) -> Ints:
+    """`sizes` of `count` triangles."""
+    return np.full(count, 3, dtype=np.int64)
+
+
+def placed(points: Floats, faces: Ints, matrix: Floats) -> tuple[Floats, Ints]:
+    """A mesh in world coordinates; faces are turned round where the transform mirrors.
+
+    points: (V, 3) float64. faces: (F, 3) int64. matrix: (4, 4) float64. The same sums are done for
+    each row, so that equal points stay equal.
+    """
+    if np.array_equal(matrix, np.eye(4)):
+        return points, faces
+    x, y, z = points.T
+    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused later
+        rows = [row[0] * x + row[1] * y + row[2] * z + row[3] for row in matrix[:3]]
+        is_mirrored = np.linalg.det(matrix[:3, :3]) < 0
+    return np.stack(rows, axis=1), faces[:, ::-1] if is_mirrored else faces
