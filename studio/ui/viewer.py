@@ -1,0 +1,190 @@
+"""The part viewer and its part table as a gradio component: its state, its actions, its tags.
+
+The drawing is done in the browser by the bundle in assets/viewer (source in viewer/). Here is what
+crosses the line: `ViewerState` goes out as the component's value, `ViewerAction` comes in with its
+`submit` and `select` events. What comes in is untrusted and checked.
+"""
+
+import hashlib
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final
+
+import gradio as gr
+
+BUNDLE: Final = Path(__file__).resolve().parents[2] / "assets" / "viewer"
+BUNDLE_URL: Final = "partwise/viewer"  # relative, so that it holds under a root path too
+
+STATES: Final = (
+    "empty", "checking", "ready", "queued", "loading", "running",
+    "cancelling", "done", "partial", "error", "stale",
+)  # fmt: skip
+KINDS: Final = ("input", "parts", "completed")
+PART_STATES: Final = ("open", "closed", "surface")
+LEAST_PARTS: Final = {"merge": 2, "split": 1, "rename": 1, "undo": 0, "select": 0}
+MAX_NAME_LENGTH: Final = 200
+MAX_PART_IDS: Final = 10_000
+
+_COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
+# gradio finds the names of the events, “submit” and “select”, in this text.
+_JS_ON_LOAD = """
+const events = ['submit', 'select'];
+const start = () => window.PartwiseViewer.mount(element, props, trigger, watch);
+const fail = () => { element.textContent = 'The 3D viewer could not be loaded. Reload the page.'; };
+if (window.PartwiseViewer) start();
+else {
+  const patience = setTimeout(fail, 20000);
+  const arrived = () => { clearTimeout(patience); start(); };
+  window.addEventListener('partwise-viewer', arrived, { once: true });
+}
+"""
+
+
+@dataclass(frozen=True)
+class ViewerPart:
+    """A row of the table. `aabb` is [[x, y, z], [x, y, z]], min then max corner, or None."""
+
+    id: int
+    name: str
+    colour: str
+    faces: int
+    area_percent: float
+    state: str = "open"
+    reason: str = ""
+    aabb: Sequence[Sequence[float]] | None = None
+    included: bool = True
+
+    def __post_init__(self) -> None:
+        if not _COLOUR.fullmatch(self.colour):
+            raise ValueError(f"a part's colour is like “#4a90d9”, not “{self.colour}”")
+        if self.state not in PART_STATES:
+            raise ValueError(f"a part's state is one of {PART_STATES}, not “{self.state}”")
+
+
+@dataclass(frozen=True)
+class DownloadLink:
+    """A file on offer; `url` is relative to the page."""
+
+    label: str
+    url: str
+
+
+@dataclass(frozen=True)
+class ViewerState:
+    """All that the component shows.
+
+    While `mesh_key` stays the same the browser keeps camera, explosion, selection and hidden parts.
+    `glb_url` is relative to the page and changes when the file's content does; the file has one
+    named node per part with `extras.part_id`. `progress` is in [0, 1] or None for unknown.
+    """
+
+    mesh_key: str = ""
+    revision: int = 0
+    glb_url: str | None = None
+    state: str = "empty"
+    message: str = ""
+    progress: float | None = None
+    stage: str = ""
+    kind: str = "input"
+    parts: tuple[ViewerPart, ...] = ()
+    can_undo: bool = False
+    editable: bool = False
+    downloads: tuple[DownloadLink, ...] = ()
+    engine: str = ""
+    elapsed_s: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.state not in STATES:
+            raise ValueError(f"a viewer's state is one of {STATES}, not “{self.state}”")
+        if self.kind not in KINDS:
+            raise ValueError(f"a viewer shows one of {KINDS}, not “{self.kind}”")
+        if self.progress is not None and not math.isfinite(self.progress):
+            raise ValueError(f"progress is a share from 0 to 1 or None, not {self.progress}")
+
+    def to_value(self) -> dict[str, object]:
+        """The state as the component's value, ready for JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class ViewerAction:
+    """What the person did: an edit (merge, split, rename, undo) or a new selection.
+
+    `revision` is the one that was on the screen, or None.
+    """
+
+    action: str
+    part_ids: tuple[int, ...] = ()
+    name: str = ""
+    revision: int | None = None
+
+
+def parse_action(payload: object) -> ViewerAction:
+    """The action in an event's data, as the browser sent it.
+
+    Raises `ValueError` with a sentence for anything that the viewer itself would not send.
+    """
+    if not isinstance(payload, dict):
+        raise ValueError("The viewer sent something that is not an action. Reload the page.")
+    action = payload.get("action")
+    if not isinstance(action, str) or action not in LEAST_PARTS:
+        known = ", ".join(LEAST_PARTS)
+        raise ValueError(f"The viewer sent an unknown action. Known are: {known}.")
+    part_ids = _part_ids(payload.get("part_ids", []))
+    if len(part_ids) < LEAST_PARTS[action]:
+        raise ValueError(
+            f"To {action}, select at least {LEAST_PARTS[action]}; {len(part_ids)} selected."
+        )
+    if action in ("split", "rename") and len(part_ids) > 1:
+        raise ValueError(f"To {action}, select one part only; {len(part_ids)} are selected.")
+    name = _name(payload.get("name")) if action == "rename" else ""
+    revision = payload.get("revision")
+    return ViewerAction(action, part_ids, name, revision if _is_id(revision) else None)
+
+
+def _is_id(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**31
+
+
+def _part_ids(given: object) -> tuple[int, ...]:
+    if not isinstance(given, list) or len(given) > MAX_PART_IDS or not all(map(_is_id, given)):
+        raise ValueError("The viewer sent parts that cannot exist. Reload the page.")
+    return tuple(dict.fromkeys(given))
+
+
+def _name(given: object) -> str:
+    if not isinstance(given, str) or not given.strip():
+        raise ValueError("A part needs a name. Type at least one character.")
+    if len(given) > MAX_NAME_LENGTH:
+        raise ValueError(
+            f"A name has at most {MAX_NAME_LENGTH} characters; this one has {len(given)}."
+        )
+    return given.strip()
+
+
+def build_part_viewer(elem_id: str, label: str) -> gr.HTML:
+    """The component, empty. Wire its `submit` (edits) and `select` (selection) events.
+
+    Use it as an output only: as an input its value would come back from the browser, unchecked.
+    """
+    return gr.HTML(
+        ViewerState().to_value(),
+        label=label,
+        html_template="",
+        js_on_load=_JS_ON_LOAD,
+        apply_default_css=False,
+        elem_id=elem_id,
+    )
+
+
+def viewer_head() -> str:
+    """The tags for the page's head; the files' hash in their address renews browser caches."""
+    style, script = (f"{BUNDLE_URL}/{name}?v={_hash(name)}" for name in ("viewer.css", "viewer.js"))
+    return f'<link rel="stylesheet" href="{style}"><script defer src="{script}"></script>'
+
+
+def _hash(name: str) -> str:
+    return hashlib.sha256((BUNDLE / name).read_bytes()).hexdigest()[:12]

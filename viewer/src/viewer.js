@@ -1,0 +1,383 @@
+// The part viewer and its part table as one component: takes the server's state, sends back edits.
+//
+// PartwiseViewer.mount(element, props, trigger, watch) is all that the page calls. What only concerns
+// the look (selection, hidden parts, explosion, camera) stays here; what changes parts goes to the
+// server as trigger("submit", {action, part_ids, name, revision}).
+
+import { Downloads, EditBar, ViewBar } from "./bars.js";
+import { el, formatCount, ownUrl, setText } from "./dom.js";
+import { loadModel } from "./model.js";
+import { Overlay } from "./overlay.js";
+import { Stage } from "./stage.js";
+import { PartTable, safeColour } from "./table.js";
+
+const NO_WEBGL = "This browser cannot draw in 3D (WebGL 2 is missing or switched off). The table and the downloads still work.";
+const LOST = "The graphics driver stopped the 3D view. It comes back by itself; if it does not, reload the page.";
+const EDIT_PATIENCE_MS = 3_000; // a refused edit brings no new state
+const SELECT_DELAY_MS = 150;
+let count = 0;
+
+class PartViewer {
+  constructor(element, trigger) {
+    this.element = element;
+    this.trigger = trigger;
+    this.value = { state: "empty", parts: [] };
+    this.view = { selected: new Set(), hidden: new Set(), hovered: null, explode: 0, boxes: false, wire: false, zUp: false };
+    this.loaded = { url: null, key: null };
+    this.fetching = null;
+    this.problem = null;
+    this.pendingRevision = null;
+    this.#build(`pv-${++count}`);
+    this.#startStage();
+    this.#watchPage();
+    this.#expose();
+  }
+
+  #build(id) {
+    this.canvas = el("canvas", { class: "pv-canvas", tabindex: 0, role: "img", "aria-label": "3D view of the parts. Arrow keys turn it, plus and minus zoom." });
+    this.overlay = new Overlay();
+    this.tip = el("div", { class: "pv-tip", "aria-hidden": "true", hidden: true });
+    this.facts = el("p", { class: "pv-facts" });
+    this.viewBar = new ViewBar({
+      explode: (amount) => this.setExplode(amount), view: (name) => this.look(name), boxes: () => this.toggle("boxes"), wire: () => this.toggle("wire"),
+      zUp: () => this.toggle("zUp"), picture: () => this.savePicture(), full: () => this.fullScreen(),
+    }, id);
+    this.editBar = new EditBar({
+      merge: () => this.edit("merge"), split: () => this.edit("split"), rename: () => this.startRename(), undo: () => this.edit("undo"),
+      isolate: () => this.isolate(), showAll: () => this.setHidden(new Set()),
+    });
+    this.table = new PartTable({
+      select: (ids) => this.select(ids), hover: (part) => this.hover(part), toggleVisible: (part) => this.toggleVisible(part),
+      rename: (part, name) => this.edit("rename", { ids: [part], name }),
+    });
+    this.downloads = new Downloads();
+    this.picture = el("div", { class: "pv-picture" }, this.canvas, this.facts, this.overlay.root, this.tip);
+    this.main = el("div", { class: "pv-main" },
+      el("div", { class: "pv-stage" }, this.picture, this.viewBar.root),
+      el("div", { class: "pv-side" }, this.editBar.root, this.table.root, this.editBar.foot));
+    this.root = el("section", { class: "pv", "aria-label": "Part viewer", on: { keydown: (event) => this.#key(event) } }, this.main, this.downloads.root, this.overlay.status);
+    this.element.replaceChildren(this.root);
+  }
+
+  #startStage() {
+    try {
+      this.stage = new Stage(this.canvas, {
+        hover: (part, x, y) => this.hover(part, x, y),
+        pick: (part, additive) => this.pick(part, additive),
+        lost: () => this.#report(LOST),
+        restored: () => this.#report(null),
+      });
+    } catch (error) {
+      console.warn("Partwise viewer:", error);
+      this.stage = null;
+      this.problem = NO_WEBGL;
+    }
+  }
+
+  #watchPage() {
+    this.sizes = new ResizeObserver(() => {
+      if (!this.element.isConnected) this.dispose();
+      else this.#resize();
+    });
+    this.sizes.observe(this.picture);
+    this.sizes.observe(this.root);
+    this.themes = new MutationObserver(() => this.#theme());
+    this.themes.observe(document.body, { attributes: true, attributeFilter: ["class"] });
+    this.canvas.addEventListener("keydown", (event) => this.#cameraKey(event));
+    this.#theme();
+  }
+
+  #resize() {
+    this.root.classList.toggle("pv-narrow", this.root.clientWidth < 720);
+    this.stage?.resize(this.picture.clientWidth, this.picture.clientHeight);
+  }
+
+  #theme() {
+    this.stage?.setTheme(document.body.classList.contains("dark") ? "dark" : "light");
+  }
+
+  // ---- what the server says
+
+  apply(value) {
+    if (this.isDisposed || !value || typeof value !== "object") return;
+    const parts = Array.isArray(value.parts) ? value.parts : [];
+    const isOtherMesh = value.mesh_key !== this.value.mesh_key;
+    this.value = { ...value, parts };
+    this.byId = new Map(parts.map((part) => [part.id, part]));
+    if (isOtherMesh) Object.assign(this.view, { selected: new Set(), hidden: new Set(), hovered: null, explode: 0 });
+    this.view.selected = new Set([...this.view.selected].filter((id) => this.byId.has(id)));
+    this.view.hidden = new Set([...this.view.hidden].filter((id) => this.byId.has(id)));
+    this.#endPendingEdit();
+    this.table.setParts(parts, value.editable === true);
+    this.downloads.update(Array.isArray(value.downloads) ? value.downloads : []);
+    this.#load();
+    this.stage?.setColours((id) => (this.byId.has(id) ? safeColour(this.byId.get(id).colour) : null));
+    this.refresh();
+  }
+
+  #endPendingEdit() {
+    clearTimeout(this.editTimer);
+    this.pendingRevision = null;
+  }
+
+  async #load() {
+    const url = ownUrl(this.value.glb_url);
+    const key = this.value.mesh_key;
+    if (!this.stage) return;
+    if (url === null) {
+      this.fetching?.abort();
+      this.fetching = null;
+      if (this.loaded.url) this.stage.setModel(null, { keepCamera: false });
+      this.loaded = { url: null, key: null };
+      return;
+    }
+    if (url === this.loaded.url || url === this.fetching?.url) return;
+    this.fetching?.abort();
+    const fetching = Object.assign(new AbortController(), { url });
+    this.fetching = fetching;
+    this.problem = null;
+    try {
+      const model = await loadModel(url, fetching.signal);
+      if (this.fetching !== fetching || this.isDisposed) return model.dispose();
+      this.fetching = null;
+      this.#show(model, url, key);
+    } catch (error) {
+      if (this.fetching !== fetching) return;
+      this.fetching = null;
+      this.#report(`The 3D view could not be loaded: ${error.message}. Reload the page, or run again.`);
+    }
+  }
+
+  #show(model, url, key) {
+    const keepCamera = key === this.loaded.key;
+    this.loaded = { url, key };
+    this.problem = null;
+    this.stage.view.hidden = this.view.hidden;
+    this.stage.view.explode = this.view.explode;
+    this.stage.setModel(model, { keepCamera });
+    this.stage.setDecorations(this.view, (id) => this.#aabb(id));
+    this.#resize();
+    this.refresh();
+  }
+
+  #aabb(id) {
+    const aabb = this.byId?.get(id)?.aabb;
+    const isBox = Array.isArray(aabb) && aabb.length === 2 && aabb.every((corner) => Array.isArray(corner) && corner.length === 3 && corner.every(Number.isFinite));
+    return isBox ? { min: aabb[0], max: aabb[1] } : null;
+  }
+
+  #report(problem) {
+    this.problem = problem;
+    this.refresh();
+  }
+
+  // ---- what is shown
+
+  refresh() {
+    const { value, view } = this;
+    const hasModel = Boolean(this.stage?.model);
+    this.stage?.setHidden(view.hidden);
+    this.stage?.setSelection(view.selected, view.hovered);
+    this.table.setSelected(view.selected);
+    this.table.setHovered(view.hovered);
+    this.table.setVisible((id) => !view.hidden.has(id));
+    this.viewBar.update({ ...view, hasModel });
+    this.editBar.update({ ...view, parts: value.parts, canEdit: this.canEdit, canUndo: value.can_undo === true, isPending: this.pendingRevision !== null });
+    this.overlay.show(value, { hasModel, isFetching: Boolean(this.fetching), local: this.problem });
+    this.root.dataset.state = value.state;
+    this.root.classList.toggle("pv-has-model", hasModel);
+    this.root.setAttribute("aria-busy", String(Boolean(this.fetching)));
+    setText(this.facts, hasModel ? this.#factsText() : "");
+  }
+
+  #factsText() {
+    const { parts, engine, elapsed_s: seconds, kind } = this.value;
+    const pieces = [];
+    if (parts.length) pieces.push(`${parts.length} ${kind === "completed" ? "closed " : ""}part${parts.length > 1 ? "s" : ""}`);
+    pieces.push(`${formatCount(this.stage.model.faces)} faces`);
+    if (engine) pieces.push(String(engine));
+    if (Number.isFinite(seconds)) pieces.push(`${seconds.toFixed(1)} s`);
+    return pieces.join(" · ");
+  }
+
+  get canEdit() {
+    const { editable, state } = this.value;
+    return editable === true && ["done", "partial", "ready", "error"].includes(state) && this.pendingRevision === null;
+  }
+
+  // ---- what the person does
+
+  select(ids, { reveal = null } = {}) {
+    this.view.selected = ids;
+    this.refresh();
+    if (reveal !== null) this.table.setSelected(ids, { reveal });
+    clearTimeout(this.selectTimer);
+    this.selectTimer = setTimeout(() => this.trigger("select", { action: "select", part_ids: [...ids], revision: this.value.revision }), SELECT_DELAY_MS);
+  }
+
+  pick(id, additive) {
+    if (id === null || !this.byId?.has(id)) return additive ? undefined : this.select(new Set());
+    const { selected } = this.view;
+    const next = additive ? new Set(selected) : new Set([id]);
+    if (additive && !next.delete(id)) next.add(id);
+    return this.select(next, { reveal: id });
+  }
+
+  hover(id, x, y) {
+    const name = id === null ? undefined : this.byId?.get(id)?.name;
+    this.tip.hidden = name === undefined || x === undefined;
+    this.canvas.style.cursor = name === undefined ? "" : "pointer";
+    if (!this.tip.hidden) this.#placeTip(name, x, y);
+    if (this.view.hovered === id) return;
+    this.view.hovered = id;
+    this.stage?.setSelection(this.view.selected, id);
+    this.table.setHovered(id);
+  }
+
+  #placeTip(name, x, y) {
+    setText(this.tip, name);
+    const area = this.picture.getBoundingClientRect();
+    const left = Math.min(x - area.left + 14, area.width - this.tip.offsetWidth - 6);
+    this.tip.style.transform = `translate(${Math.max(6, left)}px, ${Math.max(6, y - area.top - 34)}px)`;
+  }
+
+  setHidden(hidden) {
+    this.view.hidden = hidden;
+    this.refresh();
+  }
+
+  toggleVisible(id) {
+    const hidden = new Set(this.view.hidden);
+    if (!hidden.delete(id)) hidden.add(id);
+    this.setHidden(hidden);
+  }
+
+  isolate() {
+    const { selected } = this.view;
+    if (selected.size === 0) return;
+    this.setHidden(new Set(this.value.parts.map((part) => part.id).filter((id) => !selected.has(id))));
+    this.stage?.fit();
+  }
+
+  setExplode(amount) {
+    this.view.explode = Math.min(1, Math.max(0, amount));
+    this.stage?.setExplode(this.view.explode);
+    this.viewBar.update({ ...this.view, hasModel: Boolean(this.stage?.model) });
+  }
+
+  toggle(what) {
+    this.view[what] = !this.view[what];
+    if (what === "zUp") this.stage?.setZUp(this.view.zUp);
+    else this.stage?.setDecorations(this.view, (id) => this.#aabb(id));
+    this.refresh();
+  }
+
+  look(name) {
+    if (name === "fit") this.stage?.fit();
+    else this.stage?.lookFrom(name);
+  }
+
+  async savePicture() {
+    if (!this.stage?.model) return;
+    const background = getComputedStyle(this.picture).backgroundColor;
+    const blob = await this.stage.picture(background);
+    const link = el("a", { href: URL.createObjectURL(blob), download: "parts.png" });
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+  }
+
+  fullScreen() {
+    if (document.fullscreenElement) document.exitFullscreen();
+    else this.root.requestFullscreen?.();
+  }
+
+  startRename() {
+    const [id] = this.view.selected;
+    if (this.canEdit && this.view.selected.size === 1) this.table.startRename(id);
+  }
+
+  edit(action, { ids = [...this.view.selected], name } = {}) {
+    if (!this.canEdit) return;
+    if (action === "merge" && ids.length < 2) return;
+    if (action === "split" && ids.length !== 1) return;
+    if (action === "undo" && !this.value.can_undo) return;
+    const payload = { action, part_ids: action === "undo" ? [] : ids, revision: this.value.revision };
+    if (name !== undefined) payload.name = name;
+    this.pendingRevision = this.value.revision ?? 0;
+    this.editTimer = setTimeout(() => {
+      this.pendingRevision = null;
+      this.refresh();
+    }, EDIT_PATIENCE_MS);
+    this.refresh();
+    this.trigger("submit", payload);
+  }
+
+  // ---- keys, only while the focus is inside
+
+  #key(event) {
+    if (event.target.closest("input[type=text]") || event.altKey) return;
+    const isCommand = event.ctrlKey || event.metaKey;
+    const key = event.key.toLowerCase();
+    const commands = isCommand
+      ? { z: () => this.edit("undo") }
+      : {
+          m: () => this.edit("merge"), s: () => this.edit("split"), f2: () => this.startRename(), f: () => this.look("fit"), i: () => this.isolate(), a: () => this.setHidden(new Set()),
+          b: () => this.toggle("boxes"), w: () => this.toggle("wire"), u: () => this.toggle("zUp"), p: () => this.savePicture(), escape: () => this.select(new Set()),
+          1: () => this.look("front"), 2: () => this.look("side"), 3: () => this.look("top"),
+        };
+    if (!commands[key] || event.shiftKey) return;
+    event.preventDefault();
+    event.stopPropagation();
+    commands[key]();
+  }
+
+  #cameraKey(event) {
+    const turn = { ArrowLeft: [-0.12, 0], ArrowRight: [0.12, 0], ArrowUp: [0, -0.12], ArrowDown: [0, 0.12], "+": [0, 0, 0.88], "=": [0, 0, 0.88], "-": [0, 0, 1.14] }[event.key];
+    if (!turn || !this.stage || event.ctrlKey || event.metaKey) return;
+    event.preventDefault();
+    this.stage.orbit(...turn);
+  }
+
+  // ---- for tests and scripts: element.partwise
+
+  #expose() {
+    const surface = {
+      parts: () => this.value.parts.map(({ id, name }) => ({
+        id, name, isSelected: this.view.selected.has(id), isShown: !this.view.hidden.has(id), isDrawn: Boolean(this.stage?.model?.parts.has(id)),
+        position: this.stage?.model?.parts.get(id)?.group.position.toArray() ?? null,
+      })),
+      state: () => this.value.state,
+      revision: () => this.value.revision,
+      selected: () => [...this.view.selected],
+      select: (ids) => this.select(new Set(ids)),
+      explode: (amount) => (amount === undefined ? this.view.explode : this.setExplode(amount)),
+      pickAt: (x, y) => this.stage?.pickAt(x, y) ?? null,
+      pointOf: (id) => this.stage?.pointOf(id) ?? null,
+      camera: () => this.stage && { position: this.stage.camera.position.toArray(), target: this.stage.controls.target.toArray() },
+      memory: () => this.stage && { ...this.stage.renderer.info.memory, frames: this.stage.frames, faces: this.stage.model?.faces ?? 0 },
+      loseContext: () => this.stage?.renderer.forceContextLoss(),
+    };
+    Object.defineProperty(surface, "isIdle", { get: () => !this.fetching && (this.stage?.isIdle ?? true) });
+    this.element.partwise = surface;
+    this.root.partwise = surface;
+  }
+
+  dispose() {
+    this.isDisposed = true;
+    this.fetching?.abort();
+    this.sizes.disconnect();
+    this.themes.disconnect();
+    clearTimeout(this.editTimer);
+    clearTimeout(this.selectTimer);
+    this.stage?.dispose();
+  }
+}
+
+function mount(element, props, trigger, watch) {
+  const viewer = new PartViewer(element, trigger);
+  viewer.apply(props.value);
+  watch("value", () => viewer.apply(props.value));
+}
+
+window.PartwiseViewer = { mount };
+window.dispatchEvent(new Event("partwise-viewer"));
