@@ -1,0 +1,61 @@
+"""A memory reading in words and as plain values, for the command line and for programs."""
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+from partwise.vram.readings import ComponentState, ManagerStatus, MemoryReading
+
+_GIB = 2**30
+
+
+def memory_dict(reading: MemoryReading, status: ManagerStatus) -> dict[str, Any]:
+    """Reading and status as values for JSON; bytes are ints, None means unknown."""
+    return {
+        "reading": asdict(reading),
+        "models": [asdict(component) for component in status.components],
+        "idle_unload_s": status.idle_unload_s,
+    }
+
+
+def memory_json(reading: MemoryReading, status: ManagerStatus) -> str:
+    """The same on one line."""
+    return json.dumps(memory_dict(reading, status), default=str)
+
+
+def memory_text(reading: MemoryReading, status: ManagerStatus) -> str:
+    """The same as lines for a person; sizes in GiB."""
+    device, host = reading.device, reading.host
+    lines = [
+        f"Device     {device.name}",
+        f"           {device.sentence}" if device.sentence else "",
+    ]
+    if device.is_gpu:
+        allocator = device.allocator
+        lines += [
+            f"GPU        used {gib(device.used_bytes)} of {gib(device.total_bytes)}, "
+            f"free {gib(device.free_bytes)}",
+            f"torch      allocated {gib(allocator.allocated_bytes if allocator else None)}, "
+            f"reserved {gib(allocator.reserved_bytes if allocator else None)}, "
+            f"peak {gib(allocator.peak_allocated_bytes if allocator else None)}",
+            f"Context    {gib(device.context_bytes)}",
+        ]
+    lines += [
+        f"Host       {gib(host.available_bytes)} free of {gib(host.total_bytes)}, "
+        f"swap used {gib(host.swap_used_bytes)}",
+        f"Partwise   {gib(host.app_rss_bytes)} and {gib(host.worker_rss_bytes)} "
+        f"in {host.worker_count} worker processes",
+    ]
+    for component in status.components:
+        state = component.state.value
+        if component.state is ComponentState.LOADED:
+            state += f", {gib(component.weight_bytes)}, idle {component.idle_s or 0:.0f} s"
+        lines.append(f"{component.title:<10} {state}")
+        if component.why_unavailable:
+            lines.append(f"           {component.why_unavailable}")
+    return "\n".join(line for line in lines if line)
+
+
+def gib(count: int | None) -> str:
+    """Bytes in GiB for a person; "unknown" for None."""
+    return "unknown" if count is None else f"{count / _GIB:.2f} GiB"
