@@ -1,0 +1,75 @@
+"""Axis-aligned boxes around parts, as (K, 2, 3) arrays: minimum corner, then maximum corner.
+
+An empty box has +inf as its minimum and −inf as its maximum, so that unions need no special case.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+def part_aabbs(
+    vertices: Floats, faces: Ints, face_labels: NDArray[np.integer], part_ids: Sequence[int]
+) -> Floats:
+    """(K, 2, 3) float64 boxes of the parts in `part_ids`, in that order; empty where no face is.
+
+    vertices: (V, 3) float64. faces: (F, 3) int64. face_labels: (F,) ints, −1 = no part.
+    """
+    order = np.argsort(face_labels, kind="stable")
+    ordered = face_labels[order]
+    starts = np.searchsorted(ordered, np.asarray(part_ids, dtype=np.int64), side="left")
+    stops = np.searchsorted(ordered, np.asarray(part_ids, dtype=np.int64), side="right")
+    boxes = [
+        points_aabb(vertices[faces[order[start:stop]].ravel()])
+        for start, stop in zip(starts, stops, strict=True)
+    ]
+    return np.array(boxes, dtype=np.float64).reshape(-1, 2, 3)
+
+
+def points_aabb(points: Floats) -> Floats:
+    """(2, 3) float64 box of (N, 3) points; the empty box when there are none."""
+    low = points.min(axis=0, initial=np.inf)
+    high = points.max(axis=0, initial=-np.inf)
+    return np.stack([low, high])
+
+
+def union(aabbs: Floats) -> Floats:
+    """(2, 3) float64, the box around all of (K, 2, 3) boxes; the empty box when K is 0."""
+    low = aabbs[:, 0].min(axis=0, initial=np.inf)
+    high = aabbs[:, 1].max(axis=0, initial=-np.inf)
+    return np.stack([low, high])
+
+
+def inflate(aabbs: Floats, margin: float) -> Floats:
+    """(..., 2, 3) boxes with each side moved outwards by `margin`, in units of the mesh."""
+    return np.asarray(aabbs + np.array([-margin, margin])[:, None], dtype=np.float64)
+
+
+def distances(first: Floats, second: Floats) -> Floats:
+    """(K, L) distances between (K, 2, 3) and (L, 2, 3) boxes; 0 where they touch or overlap."""
+    gap = np.maximum(first[:, None, 0] - second[None, :, 1], second[None, :, 0] - first[:, None, 1])
+    return np.asarray(np.linalg.norm(np.maximum(gap, 0), axis=2), dtype=np.float64)
+
+
+def volumes(aabbs: Floats) -> Floats:
+    """(...,) volumes of (..., 2, 3) boxes; 0 for the empty box."""
+    size = aabbs[..., 1, :] - aabbs[..., 0, :]
+    return np.asarray(np.prod(np.maximum(size, 0), axis=-1), dtype=np.float64)
+
+
+def iou(first: Floats, second: Floats) -> Floats:
+    """(K, L) intersection over union of (K, 2, 3) and (L, 2, 3) boxes, in [0, 1].
+
+    0 where neither box has a volume.
+    """
+    low = np.maximum(first[:, None, 0], second[None, :, 0])
+    high = np.minimum(first[:, None, 1], second[None, :, 1])
+    shared = volumes(np.stack([low, high], axis=2))
+    joint = volumes(first)[:, None] + volumes(second)[None, :] - shared
+    out = np.zeros_like(shared)
+    np.divide(shared, joint, out=out, where=joint > 0)
+    return out

@@ -1,0 +1,157 @@
+"""How parts are shown: cut out of the mesh, named, coloured, pulled apart, boxed."""
+
+import colorsys
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from partwise.geometry.topology import Floats, Ints
+
+GOLDEN_ANGLE = 0.381966011250105
+LIGHTNESS_STEPS = (0.56, 0.42, 0.68)
+SATURATION_STEPS = (0.62, 0.55, 0.72)
+# Blue first, then by the golden angle: neighbours in the list differ in hue by 137 degrees, and
+# the lightness step tells apart those that a colour-blind eye would take for one.
+FIRST_HUE = 0.585
+OWN_NODE_SHARE = 0.9
+# Shares of the object's diagonal, and the growth of distances, of the exploded view.
+CENTRAL = 0.04
+CLEARANCE = 0.1
+SPREAD = 0.85
+
+Colour = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class PartSurface:
+    """The faces of one part on their own.
+
+    vertices: (W, 3) float64. faces: (G, 3) int64 into them. source_faces: (G,) int64, the face of
+    the whole mesh that each face is.
+    """
+
+    part_id: int
+    vertices: Floats
+    faces: Ints
+    source_faces: Ints
+
+
+def split_by_label(
+    vertices: Floats, faces: Ints, face_labels: NDArray[np.integer]
+) -> list[PartSurface]:
+    """Cut the mesh into its parts, by rising label; faces labelled −1 are in none."""
+    order = np.argsort(face_labels, kind="stable")
+    labels, starts = np.unique(face_labels[order], return_index=True)
+    pieces = np.split(order, starts[1:]) if len(labels) else []
+    surfaces = []
+    for label, piece in zip(labels.tolist(), pieces, strict=True):
+        if label < 0:
+            continue
+        used, local = np.unique(faces[piece], return_inverse=True)
+        surfaces.append(PartSurface(label, vertices[used], local.reshape(-1, 3), piece))
+    return surfaces
+
+
+def part_colour(index: int) -> Colour:
+    """The sRGB colour (0 to 255 each) of the part with this colour index, 0 or more.
+
+    A pure function of the index, so a part that keeps its index keeps its colour.
+    """
+    hue = (FIRST_HUE + index * GOLDEN_ANGLE) % 1.0
+    lightness = LIGHTNESS_STEPS[index % len(LIGHTNESS_STEPS)]
+    saturation = SATURATION_STEPS[index % len(SATURATION_STEPS)]
+    red, green, blue = colorsys.hls_to_rgb(hue, lightness, saturation)
+    return round(255 * red), round(255 * green), round(255 * blue)
+
+
+def default_part_names(
+    face_labels: NDArray[np.integer], face_nodes: NDArray[np.integer], node_names: tuple[str, ...]
+) -> tuple[str, ...]:
+    """A distinct name for each of the parts 0 … K−1.
+
+    face_labels: (F,), −1 = no part. face_nodes: (F,) scene node of each face, −1 = none. A part of
+    which more than 90 % of the faces come from one named node has that node's name, numbered when
+    several parts do; the others are "Part 1", "Part 2" and so on by their place in the list.
+    """
+    count = int(face_labels.max(initial=-1)) + 1
+    wanted = [
+        _node_name(face_nodes[face_labels == i], node_names) or f"Part {i + 1}"
+        for i in range(count)
+    ]
+    names: list[str] = []
+    taken: set[str] = set()
+    for name in wanted:
+        unused = _numbered(name, taken, wanted)
+        taken.add(unused)
+        names.append(unused)
+    return tuple(names)
+
+
+def _node_name(nodes: NDArray[np.integer], node_names: tuple[str, ...]) -> str:
+    counts = np.bincount(nodes[nodes >= 0], minlength=len(node_names))
+    if len(node_names) < 2 or not len(nodes) or counts.max() <= OWN_NODE_SHARE * len(nodes):
+        return ""
+    return " ".join(node_names[int(counts.argmax())].split())
+
+
+def _numbered(name: str, taken: set[str], wanted: list[str]) -> str:
+    number, candidate = 2, name
+    while candidate in taken or (candidate != name and candidate in wanted):
+        candidate = f"{name} {number}"
+        number += 1
+    return candidate
+
+
+def exploded_offsets(aabbs: Floats, amount: float) -> Floats:
+    """(K, 3) float64 how far each part moves when the object is pulled apart.
+
+    aabbs: (K, 2, 3) float64. amount: 0 = together, 1 = fully apart. A part moves away from the
+    middle of the object in proportion to its distance from there, plus a clearance. Of the parts
+    in the very middle the largest stays and the others spread evenly; parts that share a middle (a
+    tyre and its rim) get different clearances. The page's viewer does the same.
+    """
+    if len(aabbs) < 2 or amount == 0:
+        return np.zeros((len(aabbs), 3))
+    low, high = aabbs[:, 0].min(axis=0), aabbs[:, 1].max(axis=0)
+    diagonal = max(float(np.linalg.norm(high - low)), np.finfo(float).tiny)
+    arms = aabbs.mean(axis=1) - (low + high) / 2
+    sizes = np.linalg.norm(aabbs[:, 1] - aabbs[:, 0], axis=1)
+    by_size = np.argsort(-sizes, kind="stable")
+    lengths = np.linalg.norm(arms, axis=1)
+    directions = arms / np.maximum(lengths, np.finfo(float).tiny)[:, None]
+    gaps = 1.0 + _ranks_at_one_place(arms, by_size, CENTRAL * diagonal)
+    central = by_size[lengths[by_size] < CENTRAL * diagonal]
+    directions[central[1:]] = spread_directions(len(central) - 1)
+    gaps[central] = 3.0
+    offsets = SPREAD * arms + (CLEARANCE * diagonal * gaps)[:, None] * directions
+    offsets[central[:1]] = 0.0
+    return np.asarray(amount * offsets, dtype=np.float64)
+
+
+def _ranks_at_one_place(arms: Floats, order: Ints, distance: float) -> Floats:
+    """(K,) how many parts before this one in `order` lie less than `distance` from it."""
+    ranks = np.zeros(len(arms))
+    for place, i in enumerate(order):
+        apart = np.linalg.norm(arms[order[:place]] - arms[i], axis=1)
+        ranks[i] = np.count_nonzero(apart < distance)
+    return ranks
+
+
+def spread_directions(count: int) -> Floats:
+    """(count, 3) float64 unit vectors that cover the sphere evenly (a Fibonacci spiral)."""
+    i = np.arange(count)
+    height = 1 - 2 * (i + 0.5) / max(count, 1)
+    radius = np.sqrt(1 - height**2)
+    turn = 2 * np.pi * GOLDEN_ANGLE * i
+    return np.stack([radius * np.cos(turn), height, radius * np.sin(turn)], axis=1)
+
+
+def box_outlines(aabbs: Floats) -> Floats:
+    """(K, 12, 2, 3) float64: the twelve edges of each of (K, 2, 3) boxes, as end points."""
+    corner = np.array([[x, y, z] for x in (0, 1) for y in (0, 1) for z in (0, 1)])
+    apart = np.abs(corner[:, None] - corner[None]).sum(axis=2)
+    first, second = np.nonzero(np.triu(apart == 1))
+    axes = np.arange(3)
+    ends = np.stack([corner[first], corner[second]], axis=1)
+    return np.asarray(aabbs[:, ends, axes], dtype=np.float64)
