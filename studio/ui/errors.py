@@ -1,7 +1,7 @@
-"""The web's boundary for errors: what a person sees when something failed, and what the log keeps."""
+"""The web's boundary for errors: what a person sees of a failure, and what the log keeps."""
 
 import logging
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 import gradio as gr
@@ -26,9 +26,7 @@ def text_of(error: BaseException) -> str:
     return UNEXPECTED
 
 
-def shown(
-    steps: Generator[T, None, None], on_error: Callable[[str, str], T]
-) -> Generator[T, None, None]:
+def shown(steps: Iterator[T], on_error: Callable[[str, str], T]) -> Iterator[T]:
     """Pass on what a handler yields; a failure becomes `on_error(state, text)`, never a crash."""
     try:
         yield from steps
