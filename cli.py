@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import json
 import logging
 import sys
 import time
@@ -10,10 +11,11 @@ from pathlib import Path
 
 from partwise.core.errors import AppError
 from partwise.core.progress import CancelToken, Progress, ProgressCallback, ignore_progress
+from partwise.vram.export import status_payload
 from studio import generate, load, results, segment
 from studio.configuration import Configuration, load_configuration
 from studio.document import Document
-from studio.memory_report import memory_json, memory_text
+from studio.memory_report import memory_text
 from studio.workflow import Studio, build_studio
 
 
@@ -99,7 +101,8 @@ def _memory(options: argparse.Namespace) -> int:
     with _studio() as studio:
         while True:
             reading, status = studio.monitor.sample_now(), studio.manager.get_status()
-            print(memory_json(reading, status) if options.json else memory_text(reading, status))
+            payload = json.dumps(status_payload(reading, status), default=str)
+            print(payload if options.json else memory_text(reading, status))
             if not options.watch:
                 return 0
             sys.stdout.flush()

@@ -15,7 +15,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from partwise import __version__
-from partwise.vram.monitor import prometheus_text
+from partwise.vram.export import prometheus_text
 from studio import results
 from studio.configuration import ROOT
 from studio.document import Document

@@ -1,30 +1,12 @@
-"""A memory reading in words and as plain values, for the command line and for programs."""
-
-import json
-from dataclasses import asdict
-from typing import Any
+"""A memory reading in words, for the command line."""
 
 from partwise.vram.readings import ComponentState, ManagerStatus, MemoryReading
 
 _GIB = 2**30
 
 
-def memory_dict(reading: MemoryReading, status: ManagerStatus) -> dict[str, Any]:
-    """Reading and status as values for JSON; bytes are ints, None means unknown."""
-    return {
-        "reading": asdict(reading),
-        "models": [asdict(component) for component in status.components],
-        "idle_unload_s": status.idle_unload_s,
-    }
-
-
-def memory_json(reading: MemoryReading, status: ManagerStatus) -> str:
-    """The same on one line."""
-    return json.dumps(memory_dict(reading, status), default=str)
-
-
 def memory_text(reading: MemoryReading, status: ManagerStatus) -> str:
-    """The same as lines for a person; sizes in GiB."""
+    """Who holds the memory, as lines for a person; sizes in GiB."""
     device, host = reading.device, reading.host
     lines = [
         f"Device     {device.name}",

@@ -13,8 +13,8 @@ from typing import Any
 import gradio as gr
 
 from partwise.core.errors import AppError
+from partwise.vram.export import status_payload
 from studio import load, results
-from studio.memory_report import memory_dict
 from studio.segment import settings_for
 from studio.ui import flows
 from studio.ui.errors import as_toast
@@ -84,7 +84,7 @@ def build_api(studio: Studio) -> None:
 
     def status() -> dict[str, Any]:
         """What holds the memory now, and which models are loaded or why they are not."""
-        return memory_dict(studio.monitor.sample_now(), studio.manager.get_status())
+        return status_payload(studio.monitor.sample_now(), studio.manager.get_status())
 
     def unload() -> dict[str, Any]:
         """Unload every model that is not in use; answers with bytes before and after."""
