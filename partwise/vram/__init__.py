@@ -1,1 +1,1 @@
-"""Device memory: the one door to it and a monitor. Knows modules and bytes, not our models."""
+"""Memory of devices: who holds it, who may have it. Knows modules and bytes, none of our models."""

@@ -1,0 +1,101 @@
+"""A model that the manager may load, where it is, and the right to use it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from partwise.vram.readings import ComponentState, ComponentStatus
+
+if TYPE_CHECKING:
+    from torch import nn
+
+ONE_AT_A_TIME = "one at a time"
+
+
+def _always() -> None:
+    return None
+
+
+@dataclass(frozen=True)
+class ComponentSpec:
+    """A model the manager may load.
+
+    `build` makes the module with its weights, on the CPU, ready to run. `why_unavailable` is asked
+    before each load and answers with a sentence for the person, or None when it can be loaded. Of
+    the components of one `group` at most one is on the device; None shares with everybody.
+    """
+
+    name: str
+    title: str
+    build: "Callable[[], nn.Module]"
+    why_unavailable: Callable[[], str | None] = _always
+    group: str | None = ONE_AT_A_TIME
+
+
+class Lease:
+    """The right to a loaded module until the end of its `use` block."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._module: nn.Module | None = None
+
+    @property
+    def module(self) -> "nn.Module":
+        """The module; raises RuntimeError once the block has ended."""
+        if self._module is None:
+            raise RuntimeError(f"the lease of “{self.name}” is over; take a new one with use()")
+        return self._module
+
+    @property
+    def is_granted(self) -> bool:
+        """Whether the module is there to be used."""
+        return self._module is not None
+
+    def grant(self, module: "nn.Module") -> None:
+        """Let the holder use the module."""
+        self._module = module
+
+    def end(self) -> None:
+        """Let go of the module, so that a lease somebody kept does not keep its memory."""
+        self._module = None
+
+
+class Slot:
+    """A component's place in the manager; changed under the manager's lock alone."""
+
+    def __init__(self, spec: ComponentSpec) -> None:
+        self.spec = spec
+        self.state = ComponentState.NOT_LOADED
+        self.module: nn.Module | None = None
+        self.leases: set[Lease] = set()
+        self.claim: object = None  # who loads or unloads it at this moment
+        self.weight_bytes = 0
+        self.precision = ""
+        self.idle_since = 0.0
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it is loaded and nobody uses it."""
+        return self.state is ComponentState.LOADED and not self.leases
+
+    def status(self, now: float) -> ComponentStatus:
+        """What is known of it without asking the disk; `now` by the manager's clock."""
+        is_loaded = self.state is ComponentState.LOADED
+        return ComponentStatus(
+            name=self.spec.name,
+            title=self.spec.title,
+            state=self.state,
+            lease_count=len(self.leases),
+            weight_bytes=self.weight_bytes if is_loaded else None,
+            idle_s=now - self.idle_since if self.is_idle else None,
+            precision=self.precision if is_loaded else None,
+        )
+
+
+def with_reason(spec: ComponentSpec, status: ComponentStatus) -> ComponentStatus:
+    """The status with why it cannot be loaded; may ask the disk, so not for under a lock."""
+    if status.state is not ComponentState.NOT_LOADED or not (reason := spec.why_unavailable()):
+        return status
+    return ComponentStatus(
+        spec.name, spec.title, ComponentState.UNAVAILABLE, why_unavailable=reason
+    )
