@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from model_manager import ComponentSpec, ModelManager
 from partwise.core.errors import ConfigError, WeightsError
@@ -126,7 +127,7 @@ def component_of(model: NeuralModel, weights_dir: Path) -> ComponentSpec:
     def why_unavailable() -> str:
         return model.why_unavailable(weights_dir)
 
-    def refuse() -> None:
+    def refuse() -> NoReturn:
         raise WeightsError(why_unavailable())
 
     return ComponentSpec(

@@ -49,7 +49,7 @@ def build_studio(configuration: Configuration) -> Studio:
     pool = WorkerPool(spare=1, preload=WORKER_MODULES)
     pool.warm_up()
     device = find_device()
-    monitor = MemoryMonitor(device, configuration.vram)
+    monitor = MemoryMonitor(device, configuration.vram, worker_pids=pool.process_ids)
     manager = ModelManager(device, configuration.vram, on_event=monitor.record)
     monitor.watch(manager)
     monitor.start()
