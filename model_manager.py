@@ -58,13 +58,14 @@ class ModelManager:
         self._on_event = on_event
         self._clock = clock
         self._slots: dict[str, Slot] = {}
-        self._changed = threading.Condition()
+        self._lock = threading.RLock()  # taken itself: Condition.__enter__ can be killed half-way
+        self._changed = threading.Condition(self._lock)
         self._is_closed = False
         self._reaper: threading.Thread | None = None
 
     def register(self, spec: ComponentSpec) -> None:
         """Make a component known; nothing is loaded. Raises ValueError for a name used twice."""
-        with self._changed:
+        with self._lock:
             if spec.name in self._slots:
                 raise ValueError(f"“{spec.name}” is registered already")
             self._slots[spec.name] = Slot(spec)
@@ -94,7 +95,7 @@ class ModelManager:
 
     def unload_all_models(self, *, wait_s: float = 0.0) -> UnloadReport:
         """Unload all; wait up to `wait_s` for those in use, which else stay and are named."""
-        with self._changed:
+        with self._lock:
             slots = list(self._slots.values())
             self._changed.wait_for(lambda: not any(slot.leases for slot in slots), wait_s)
         return self._unload(slots, "on request")
@@ -102,7 +103,7 @@ class ModelManager:
     def unload_idle(self) -> UnloadReport:
         """Unload what nobody has used for the idle time; the manager's own thread calls this."""
         limit_s = self._settings.idle_unload_s
-        with self._changed:
+        with self._lock:
             due = [
                 slot
                 for slot in self._slots.values()
@@ -124,7 +125,7 @@ class ModelManager:
 
     def get_status(self) -> ManagerStatus:
         """Every component: where it is, in use or idle, its bytes, or why it cannot be loaded."""
-        with self._changed:
+        with self._lock:
             now = self._clock()
             known = [(slot.spec, slot.status(now)) for slot in self._slots.values()]
         components = tuple(with_reason(spec, status) for spec, status in known)
@@ -132,7 +133,7 @@ class ModelManager:
 
     def resident_weights(self) -> dict[str, int]:
         """Bytes of weights by the name of each loaded component."""
-        with self._changed:
+        with self._lock:
             return {
                 name: slot.weight_bytes
                 for name, slot in self._slots.items()
@@ -141,7 +142,7 @@ class ModelManager:
 
     def shutdown(self) -> None:
         """Unload what is idle, let nothing load any more, end the thread; waiting callers raise."""
-        with self._changed:
+        with self._lock:
             self._is_closed = True
             self._changed.notify_all()
             reaper = self._reaper
@@ -150,7 +151,7 @@ class ModelManager:
         self.unload_all_models()
 
     def _slot(self, name: str) -> Slot:
-        with self._changed:
+        with self._lock:
             if name not in self._slots:
                 known = ", ".join(self._slots) or "none"
                 raise ValueError(f"“{name}” is not a registered component; known are: {known}")
@@ -162,26 +163,28 @@ class ModelManager:
             raise WeightsError(reason)
         while not lease.is_granted:
             cancel.raise_if_cancelled()
-            with self._changed:
+            with self._lock:
                 victim = self._next_step(slot, lease)
-                if victim is None and slot.claim is not lease and not lease.is_granted:
+                if not (victim or slot.is_claimed_by(lease) or lease.is_granted):
                     self._wait(slot, deadline)
             if victim is not None:
                 self._unload_slot(victim, f"makes room for {slot.spec.title}")
-            elif slot.claim is lease:
+            elif slot.is_claimed_by(lease):
                 self._load(slot, lease, cancel)
 
     def _next_step(self, slot: Slot, lease: Lease) -> Slot | None:
         """Under the lock: take the lease, or claim the load, or name an idle one to evict."""
         if self._is_closed:
             raise EngineError("Partwise is shutting down. Start it again.")
+        for other in self._slots.values():
+            other.clear_if_abandoned()
         if slot.state is ComponentState.LOADED and slot.module is not None:
             slot.leases.add(lease)
             lease.grant(slot.module)
         elif slot.state is ComponentState.NOT_LOADED:
             rivals = self._rivals(slot)
             if not rivals:
-                slot.claim, slot.state = lease, ComponentState.LOADING
+                slot.claim(lease, ComponentState.LOADING)
             return next((rival for rival in rivals if rival.is_idle), None)
         return None
 
@@ -219,44 +222,42 @@ class ModelManager:
             lines = str(err).splitlines() or [type(err).__name__]
             self._tell(EventKind.FAILED, slot, started, detail=lines[0][:_LONGEST_DETAIL])
             raise
-        with self._changed:
-            slot.module, slot.weight_bytes, slot.precision = module, size, kind
-            slot.state, slot.claim = ComponentState.LOADED, None
+        with self._lock:
+            slot.fill(module, size, kind)
             slot.leases.add(lease)
             lease.grant(module)
             self._start_reaper()
             self._changed.notify_all()
         self._tell(EventKind.LOAD, slot, started, size)
 
-    def _settle(self, slot: Slot, claim: object) -> None:
+    def _settle(self, slot: Slot, lease: Lease) -> None:
         """Give back a lease, or an unfinished load or unload; harmless when there is neither."""
-        with self._changed:
-            if slot.claim is claim:
-                slot.state, slot.claim, slot.module = ComponentState.NOT_LOADED, None, None
-            if isinstance(claim, Lease):
-                claim.end()
-                if claim in slot.leases:
-                    slot.leases.remove(claim)
-                    slot.idle_since = self._clock()
+        with self._lock:
+            if slot.is_claimed_by(lease):
+                slot.clear()
+            if lease in slot.leases:
+                slot.leases.discard(lease)
+                slot.idle_since = self._clock()
+            lease.end()
             self._changed.notify_all()
 
     def _unload(self, slots: list[Slot], reason: str) -> UnloadReport:
         started, before = self._clock(), self._device.own_bytes()
         freed = {s.spec.name: size for s in slots if (size := self._unload_slot(s, reason)) >= 0}
-        with self._changed:
-            in_use = tuple(slot.spec.name for slot in slots if slot.leases or slot.claim)
+        with self._lock:
+            in_use = tuple(slot.spec.name for slot in slots if slot.leases or slot.is_claimed)
         after = self._device.own_bytes() if freed else before
         elapsed_s = self._clock() - started
         return UnloadReport(tuple(freed), in_use, sum(freed.values()), before, after, elapsed_s)
 
     def _unload_slot(self, slot: Slot, reason: str) -> int:
         """Drop an idle component; its bytes, or -1 when it is not loaded or is in use."""
-        started, claim = self._clock(), object()
+        started, claim = self._clock(), Lease(slot.spec.name)
         try:
-            with self._changed:
+            with self._lock:
                 if not slot.is_idle or slot.module is None:
                     return -1
-                slot.claim, slot.state = claim, ComponentState.UNLOADING
+                slot.claim(claim, ComponentState.UNLOADING)
                 module, size = slot.module, slot.weight_bytes
             self._device.discard(module)
         finally:
@@ -282,7 +283,7 @@ class ModelManager:
 
     def _reap(self) -> None:
         while True:
-            with self._changed:
+            with self._lock:
                 if self._is_closed:
                     return
                 idle = [slot.idle_since for slot in self._slots.values() if slot.is_idle]

@@ -1,5 +1,6 @@
 """A model that the manager may load, where it is, and the right to use it."""
 
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -61,14 +62,18 @@ class Lease:
 
 
 class Slot:
-    """A component's place in the manager; changed under the manager's lock alone."""
+    """A component's place in the manager; changed under the manager's lock alone.
+
+    It holds leases and claims weakly: those of a thread that was killed while giving them back are
+    gone with the thread.
+    """
 
     def __init__(self, spec: ComponentSpec) -> None:
         self.spec = spec
         self.state = ComponentState.NOT_LOADED
         self.module: nn.Module | None = None
-        self.leases: set[Lease] = set()
-        self.claim: object = None  # who loads or unloads it at this moment
+        self.leases: weakref.WeakSet[Lease] = weakref.WeakSet()
+        self._claim: weakref.ref[Lease] | None = None  # who loads or unloads it at this moment
         self.weight_bytes = 0
         self.precision = ""
         self.idle_since = 0.0
@@ -77,6 +82,33 @@ class Slot:
     def is_idle(self) -> bool:
         """Whether it is loaded and nobody uses it."""
         return self.state is ComponentState.LOADED and not self.leases
+
+    @property
+    def is_claimed(self) -> bool:
+        """Whether somebody loads or unloads it."""
+        return self._claim is not None
+
+    def is_claimed_by(self, owner: Lease) -> bool:
+        """Whether it is `owner` who loads or unloads it."""
+        return self._claim is not None and self._claim() is owner
+
+    def claim(self, owner: Lease, state: ComponentState) -> None:
+        """Let `owner` load or unload it."""
+        self._claim, self.state = weakref.ref(owner), state
+
+    def fill(self, module: "nn.Module", size: int, kind: str) -> None:
+        """Take the loaded module and end the claim."""
+        self.module, self.weight_bytes, self.precision = module, size, kind
+        self.state, self._claim = ComponentState.LOADED, None
+
+    def clear(self) -> None:
+        """Let go of the module and of the claim."""
+        self.state, self._claim, self.module = ComponentState.NOT_LOADED, None, None
+
+    def clear_if_abandoned(self) -> None:
+        """Clear it when whoever loaded or unloaded it is gone."""
+        if self._claim is not None and self._claim() is None:
+            self.clear()
 
     def status(self, now: float) -> ComponentStatus:
         """What is known of it without asking the disk; `now` by the manager's clock."""
