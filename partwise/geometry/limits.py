@@ -14,7 +14,6 @@ HEAD_BYTES = 4096
 EXTENSIONS = ("glb", "gltf", "obj", "ply", "stl", "off", "3mf")
 _SHOWN_NAME_LENGTH = 60
 _FORMAT_LIST = "glb, gltf, obj, ply, stl, off or 3mf"
-_TEXT_ONLY = ("gltf", "obj", "off")
 
 # First bytes of files, and what the person calls them. Our own formats come by their extension.
 _MAGIC = (
@@ -40,6 +39,7 @@ _MAGIC = (
 _TEXT_MAGIC = (
     (re.compile(rb"\s*\{"), "gltf"),
     (re.compile(rb"\s*(#[^\n]*\n\s*)*(ST)?C?N?4?n?OFF\b"), "off"),
+    (re.compile(rb"\s*solid\b[^\n]*\n\s*facet\b"), "stl"),
     (re.compile(rb"\s*<(!doctype\s+html|html)", re.IGNORECASE), "a web page"),
     (re.compile(rb"\s*<"), "an XML file"),
 )
@@ -97,8 +97,12 @@ def extension_of(name: str) -> str:
     extension = Path(clean_name(name)).suffix.lower().removeprefix(".")
     if extension in EXTENSIONS:
         return extension
-    found = f"has the extension .{shown_name(extension)}" if extension else "has no extension"
-    raise Refusal(f"{found}, which is not read here", f"Export it as {_FORMAT_LIST}.")
+    if not extension:
+        raise Refusal("has no extension that tells its format", f"Save it as {_FORMAT_LIST}.")
+    raise Refusal(
+        f"is of a kind that is not read here (.{shown_name(extension)})",
+        f"Export it as {_FORMAT_LIST}.",
+    )
 
 
 def check_size(path: Path, limits: MeshLimits) -> int:
@@ -209,6 +213,11 @@ def shown_reference(reference: str) -> str:
     """A reference as it may stand in a message: printable and short."""
     printable = "".join(c if c.isprintable() else "?" for c in reference[:81])
     return printable if len(printable) <= 80 else f"{printable[:79]}…"
+
+
+def counted(count: int, singular: str, plural: str) -> str:
+    """A count with its noun, as it stands in a sentence."""
+    return f"1 {singular}" if count == 1 else f"{count:,} {plural}"
 
 
 def _megabytes(count: int) -> str:

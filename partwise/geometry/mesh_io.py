@@ -24,6 +24,7 @@ from partwise.geometry.limits import (
     check_size,
     check_vertices,
     clean_name,
+    counted,
     extension_of,
     shown_name,
 )
@@ -213,13 +214,15 @@ def _check_numbers(raw: RawMesh, limits: MeshLimits) -> None:
     check_faces(int(np.maximum(raw.sizes - 2, 0).sum()), limits)
     if raw.corners.min() < 0 or raw.corners.max() >= len(raw.vertices):
         raise Refusal("has faces that point to vertices which do not exist")
-    used = raw.vertices[raw.corners] if len(raw.corners) < len(raw.vertices) else raw.vertices
     if not np.all(np.isfinite(raw.vertices)):
         bad = int(np.count_nonzero(~np.isfinite(raw.vertices).all(axis=1)))
-        raise Refusal(f"has {bad:,} vertices whose position is not a number or infinite")
-    if np.abs(used).max() > _LARGEST_COORDINATE:
         raise Refusal(
-            f"has coordinates as large as {np.abs(used).max():.0e}",
+            f"has {counted(bad, 'vertex', 'vertices')} with a position that is no finite number"
+        )
+    largest = float(np.abs(raw.vertices).max())
+    if largest > _LARGEST_COORDINATE:
+        raise Refusal(
+            f"has coordinates as large as {largest:.0e}",
             "Scale the mesh down and export it again.",
         )
 
@@ -256,9 +259,12 @@ def _weld_nodes(
 def _cut_notes(sizes: Ints, fanned_count: int) -> tuple[str, ...]:
     notes = []
     if count := int(np.count_nonzero(sizes > 3)):
-        notes.append(f"{count:,} faces with more than three corners were cut into triangles.")
+        have = counted(count, "face has", "faces have")
+        notes.append(f"{have} more than three corners and became several triangles.")
     if count := int(np.count_nonzero(sizes < 3)):
-        notes.append(f"{count:,} faces with fewer than three corners have no triangle.")
+        have = counted(count, "face has", "faces have")
+        notes.append(f"{have} fewer than three corners and became no triangle.")
     if fanned_count:
-        notes.append(f"{fanned_count:,} large concave faces were cut in a simple way.")
+        were = counted(fanned_count, "concave face was", "concave faces were")
+        notes.append(f"{were} too complex for a clean cut into triangles.")
     return tuple(notes)

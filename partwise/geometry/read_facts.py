@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from partwise.geometry.limits import counted
 from partwise.geometry.topology import (
     Floats,
     Ints,
@@ -79,14 +80,10 @@ def describe(shape: Shape) -> tuple[str, ...]:
     """Sentences on what a person should know about the faces."""
     notes = []
     if count := shape.n_degenerate_faces:
-        notes.append(f"{_faces(count)} without area kept; it does not change the parts.")
+        notes.append(f"{counted(count, 'face has', 'faces have')} no area; kept as it stands.")
     if count := shape.n_duplicate_faces:
-        notes.append(f"{_faces(count)} on top of another one kept.")
+        lies = counted(count, "face lies", "faces lie")
+        notes.append(f"{lies} on top of another one; kept as it stands.")
     if count := shape.n_nonmanifold_edges:
-        edges = "1 edge is" if count == 1 else f"{count:,} edges are"
-        notes.append(f"{edges} shared by more than two faces.")
+        notes.append(f"{counted(count, 'edge is', 'edges are')} shared by more than two faces.")
     return tuple(notes)
-
-
-def _faces(count: int) -> str:
-    return "1 face" if count == 1 else f"{count:,} faces"

@@ -40,12 +40,12 @@ def check_gltf(path: Path, limits: MeshLimits) -> None:
     """Refuse by the header and by the JSON; where that is long, it is checked on reading only."""
     extension = _format_of(path)
     if json_bytes(path, extension) <= _JSON_BYTES_CHECKED_FIRST:
-        _check(read_gltf_json(path, extension), limits)
+        _check(read_gltf_json(path, extension, with_binary=False), limits)
 
 
 def read_gltf(path: Path, limits: MeshLimits) -> RawMesh:
     """All triangles of the default scene, of the first scene, or of all root nodes."""
-    document = read_gltf_json(path, _format_of(path))
+    document = read_gltf_json(path, _format_of(path), with_binary=True)
     shown = _check(document, limits)
     arrays = GltfArrays(document)
     meshes: dict[int, tuple[Floats, Ints]] = {}

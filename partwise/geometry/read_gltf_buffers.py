@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,8 +19,12 @@ _CUT_OFF = "is damaged (its geometry lies outside of its data)"
 
 def check_buffers(document: GltfDocument, limits: MeshLimits) -> None:
     """Refuse other files, and accessors that claim more than their buffers hold."""
-    for buffer in document.buffers:
+    for number, buffer in enumerate(document.buffers):
         _check_uri(buffer, "its geometry")
+        if number == 0 or "uri" in buffer:
+            text = len(str(buffer["uri"])) if "uri" in buffer else 0
+            available = text * 3 // 4 if "uri" in buffer else document.binary_bytes
+            check_fits("bytes of geometry", whole(buffer, "byteLength"), 1, available)
     for image in document.images:
         _check_uri(image, "a picture")
     for accessor in document.accessors:
@@ -36,12 +41,39 @@ def _check_accessor(document: GltfDocument, accessor: dict[str, Any], limits: Me
     count = whole(accessor, "count")
     kind, width = _layout(accessor)
     if "bufferView" in accessor:
-        view = document.views[check_index(accessor, "bufferView", len(document.views))]
-        buffer = document.buffers[check_index(view, "buffer", len(document.buffers))]
-        check_fits("bytes of geometry", whole(view, "byteLength"), 1, whole(buffer, "byteLength"))
-        check_fits("numbers", count * width, kind.itemsize, whole(view, "byteLength"))
+        _span(document, accessor, count, kind.itemsize * width)
     elif count > max(limits.max_vertices, 3 * limits.max_faces):
         raise Refusal(f"announces {count:,} numbers, which is more than the limit")
+    if "sparse" in accessor:
+        sparse = child(accessor, "sparse")
+        count = whole(sparse, "count")
+        _span(document, child(sparse, "indices"), count, 1)
+        _span(document, child(sparse, "values"), count, kind.itemsize * width)
+
+
+@dataclass(frozen=True)
+class _Span:
+    """Rows in a buffer: the first byte, how far to the next row, the byte after the last."""
+
+    buffer: int
+    start: int
+    stride: int
+    stop: int
+
+
+def _span(document: GltfDocument, holder: dict[str, Any], count: int, row_bytes: int) -> _Span:
+    """Where the rows of an accessor lie; refuses what lies outside of view or buffer."""
+    view = document.views[check_index(holder, "bufferView", len(document.views))]
+    buffer = check_index(view, "buffer", len(document.buffers))
+    view_start, view_bytes = whole(view, "byteOffset", 0), whole(view, "byteLength")
+    if view_start + view_bytes > whole(document.buffers[buffer], "byteLength"):
+        raise Refusal(_CUT_OFF)
+    stride = whole(view, "byteStride", row_bytes) or row_bytes
+    offset = whole(holder, "byteOffset", 0)
+    used = offset + (count - 1) * stride + row_bytes if count else 0
+    if stride < row_bytes or used > view_bytes:
+        raise Refusal(_CUT_OFF)
+    return _Span(buffer, view_start + offset, stride, view_start + used)
 
 
 def _layout(accessor: dict[str, Any]) -> tuple[np.dtype[Any], int]:
@@ -105,21 +137,11 @@ class GltfArrays:
     def _strided(
         self, holder: dict[str, Any], count: int, kind: np.dtype[Any], width: int
     ) -> NDArray[Any]:
-        document = self._document
-        view = document.views[check_index(holder, "bufferView", len(document.views))]
-        data = self._buffer(check_index(view, "buffer", len(document.buffers)))
-        start, length = whole(view, "byteOffset", 0), whole(view, "byteLength")
-        if start + length > len(data):
-            raise Refusal(_CUT_OFF)
-        row_bytes = kind.itemsize * width
-        stride = whole(view, "byteStride", row_bytes) or row_bytes
-        offset = whole(holder, "byteOffset", 0)
-        if count and (stride < row_bytes or offset + (count - 1) * stride + row_bytes > length):
-            raise Refusal(_CUT_OFF)
-        part = data[start : start + length]
-        return np.ndarray(
-            (count, width), kind, part, offset if count else 0, (stride, kind.itemsize)
-        )
+        span = _span(self._document, holder, count, kind.itemsize * width)
+        if not count:
+            return np.empty((0, width), dtype=kind)
+        part = self._buffer(span.buffer)[span.start : span.stop]
+        return np.ndarray((count, width), kind, part, 0, (span.stride, kind.itemsize))
 
     def _buffer(self, number: int) -> memoryview:
         if number not in self._buffers:

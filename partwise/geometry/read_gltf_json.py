@@ -19,9 +19,10 @@ _BINARY_CHUNK = b"BIN\0"
 
 @dataclass(frozen=True)
 class GltfDocument:
-    """The parsed JSON, its lists, and of a GLB the binary chunk (None where there is none)."""
+    """The parsed JSON, its lists, the length of a GLB's binary chunk, and the chunk if read."""
 
     tree: dict[str, Any]
+    binary_bytes: int
     binary: memoryview | None
     scenes: list[dict[str, Any]]
     nodes: list[dict[str, Any]]
@@ -32,25 +33,25 @@ class GltfDocument:
     images: list[dict[str, Any]]
 
 
-def read_gltf_json(path: Path, extension: str) -> GltfDocument:
-    """Read and parse the whole file."""
-    data = path.read_bytes()
-    if extension == "gltf":
-        return _document(_parse(data.removeprefix(b"\xef\xbb\xbf")), None)
-    stop = _json_stop(data[:20], len(data))
-    tree = _parse(data[20:stop])
-    header = data[stop : stop + _CHUNK_HEADER_BYTES]
-    if len(header) < _CHUNK_HEADER_BYTES or header[4:] != _BINARY_CHUNK:
-        return _document(tree, None)
-    length = int.from_bytes(header[:4], "little")
-    start = stop + _CHUNK_HEADER_BYTES
-    check_fits("bytes of geometry", length, 1, len(data) - start)
-    return _document(tree, memoryview(data)[start : start + length])
+def read_gltf_json(path: Path, extension: str, *, with_binary: bool) -> GltfDocument:
+    """Read and parse the JSON, and read the binary chunk if it is wanted."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        if extension == "gltf":
+            return _document(_parse(file.read().removeprefix(b"\xef\xbb\xbf")), 0, None)
+        stop = _json_stop(file.read(20), size)
+        tree = _parse(file.read(stop - 20))
+        header = file.read(_CHUNK_HEADER_BYTES)
+        if len(header) < _CHUNK_HEADER_BYTES or header[4:] != _BINARY_CHUNK:
+            return _document(tree, 0, None)
+        length = int.from_bytes(header[:4], "little")
+        check_fits("bytes of geometry", length, 1, size - stop - _CHUNK_HEADER_BYTES)
+        return _document(tree, length, memoryview(file.read(length)) if with_binary else None)
 
 
-def _document(tree: dict[str, Any], binary: memoryview | None) -> GltfDocument:
+def _document(tree: dict[str, Any], binary_bytes: int, binary: memoryview | None) -> GltfDocument:
     keys = ("scenes", "nodes", "meshes", "accessors", "bufferViews", "buffers", "images")
-    return GltfDocument(tree, binary, *(objects(tree, key) for key in keys))
+    return GltfDocument(tree, binary_bytes, binary, *(objects(tree, key) for key in keys))
 
 
 def json_bytes(path: Path, extension: str) -> int:

@@ -23,6 +23,8 @@ from partwise.geometry.read_text import decode_name, parse_floats, parse_ints
 from partwise.geometry.topology import Floats, Ints
 
 _CHUNK_BYTES = 2**22
+_MATERIAL_FILES = (b"mtllib", b"maplib")
+_OTHER_FILES = (b"call", b"csh")
 _AFTER_INDEX = re.compile(rb"/[^\s]*")
 
 
@@ -38,7 +40,7 @@ class _Lines:
 
 
 def check_obj(path: Path, limits: MeshLimits) -> None:
-    """Refuse by a quick count of the lines that start with `v` and `f`."""
+    """Refuse by a quick look for references and a count of lines that start with `v` and `f`."""
     vertex_count = face_count = 0
     carried = b"\n"
     with path.open("rb") as file:
@@ -46,6 +48,9 @@ def check_obj(path: Path, limits: MeshLimits) -> None:
             text = carried + chunk
             vertex_count += text.count(b"\nv ")
             face_count += text.count(b"\nf ")
+            for keyword in (*_MATERIAL_FILES, *_OTHER_FILES):
+                if (at := text.find(b"\n" + keyword + b" ")) >= 0:
+                    _check_file_line(keyword, text[at + len(keyword) + 2 :].split(b"\n", 1)[0])
             carried = text[-2:]
     check_vertices(vertex_count, limits)
     if face_count:  # faces may also be written in ways that this count does not see
@@ -96,13 +101,19 @@ def _sort_rare_line(line: bytes, lines: _Lines) -> None:
         lines.vertices_before.append(len(lines.vertices))
     elif keyword == b"o":
         lines.objects.append((len(lines.faces), rest))
-    elif keyword in (b"mtllib", b"maplib"):
-        check_reference(rest.decode("utf-8", errors="replace"), "a material file")
+    elif keyword in _MATERIAL_FILES or keyword in _OTHER_FILES:
+        _check_file_line(keyword, rest)
         lines.skipped.add(keyword)
-    elif keyword in (b"call", b"csh"):
-        raise external_reference(rest.decode("utf-8", errors="replace"), "another file or program")
     elif keyword in (b"p", b"l", b"curv", b"surf"):
         lines.skipped.add(keyword)
+
+
+def _check_file_line(keyword: bytes, rest: bytes) -> None:
+    """Refuse a reference to outside; a material file beside the mesh is not used and harmless."""
+    reference = rest.decode("utf-8", errors="replace").strip()
+    if keyword in _OTHER_FILES:
+        raise external_reference(reference, "another file or program")
+    check_reference(reference, "a material file")
 
 
 def _read_vertices(lines: list[bytes]) -> Floats:
@@ -130,6 +141,8 @@ def _read_faces(lines: _Lines, limits: MeshLimits) -> tuple[Ints, Ints]:
         text = b"\n".join(lines.faces)
     sizes = np.array([len(line.split()) for line in lines.faces], dtype=np.int64)
     check_faces(int(np.maximum(sizes - 2, 0).sum()), limits)
+    if sizes[-1] < 3:
+        raise Refusal("ends in the middle of a face (it is cut off)")
     if b"/" in text:
         text = _AFTER_INDEX.sub(b"", text)
     corners = parse_ints(text, "face corners")
@@ -155,8 +168,8 @@ def _read_objects(lines: _Lines) -> tuple[NDArray[np.int32], tuple[str, ...]]:
 
 def _notes(lines: _Lines) -> tuple[str, ...]:
     notes = []
-    if lines.skipped & {b"mtllib", b"maplib"}:
-        notes.append("Materials are not used; the material file that it names is not needed.")
+    if lines.skipped & set(_MATERIAL_FILES):
+        notes.append("Its material file is not used and not needed.")
     if lines.skipped & {b"p", b"l"}:
         notes.append("Loose points and lines are left out.")
     if lines.skipped & {b"curv", b"surf"}:

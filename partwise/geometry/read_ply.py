@@ -25,7 +25,6 @@ from partwise.geometry.read_raw import RawMesh, single_node, triangle_sizes
 from partwise.geometry.read_text import parse_floats
 from partwise.geometry.topology import Floats, Ints
 
-_INDEX_NAMES = {"face": ("vertex_indices", "vertex_index"), "tristrips": ("vertex_indices",)}
 _CUT_OFF = "ends before its data do (it is cut off or damaged)"
 _LONGEST_LIST = 2**31
 
@@ -40,28 +39,35 @@ def read_ply(path: Path, limits: MeshLimits) -> RawMesh:
     """Polygons in file order; of a file with strips, the strips' triangles in order."""
     data = path.read_bytes()
     header = read_ply_header(data[:MAX_HEADER_BYTES], len(data), limits)
-    wanted = "face" if header.element("face") else "tristrips"
     body = memoryview(data)[header.end :]
     if not header.order:
         body = parse_floats(bytes(body), "values").view(np.uint8).data
         header = _as_float64(header)
-    vertices: Floats | None = None
-    lists: tuple[Ints, Ints] | None = None
+    starts = _element_starts(body, header)
+    vertex, faces = header.element("vertex"), header.faces
+    if vertex is None or faces is None:  # `read_ply_header` has refused such a file
+        raise Refusal("has no faces")
+    vertices = _read_vertices(body, starts["vertex"], vertex, header.order)
+    corners, sizes = _read_indices(body, starts[faces.name], faces, header.order)
+    if faces.name == "tristrips":
+        return _from_strips(vertices, corners, sizes, limits)
+    return single_node(vertices, corners, sizes)
+
+
+def _element_starts(body: memoryview, header: PlyHeader) -> dict[str, int]:
+    """Where the rows of each element start, up to the last one that is needed."""
+    starts: dict[str, int] = {}
+    needed = {"vertex", header.faces.name if header.faces else "face"}
     offset = 0
     for element in header.elements:
-        if vertices is not None and lists is not None:
+        starts.setdefault(element.name, offset)
+        if needed <= set(starts):
             break
-        if element.name == "vertex" and vertices is None:
-            vertices, offset = _read_vertices(body, offset, element, header.order)
-        elif element.name == wanted and lists is None:
-            lists, offset = _read_indices(body, offset, element, header.order)
+        if element.has_lists:
+            offset = _scan(body, offset, element, header.order, wanted=-1)[2]
         else:
-            offset = _skip(body, offset, element, header.order)
-    if vertices is None or lists is None:
-        raise Refusal(_CUT_OFF)
-    if wanted == "face":
-        return single_node(vertices, *lists)
-    return _from_strips(vertices, *lists, limits)
+            offset += element.count * element.least_bytes
+    return starts
 
 
 def _from_strips(vertices: Floats, indices: Ints, sizes: Ints, limits: MeshLimits) -> RawMesh:
@@ -88,7 +94,7 @@ def _as_float64(header: PlyHeader) -> PlyHeader:
 
 def _rows(
     body: memoryview, offset: int, element: PlyElement, order: str, lengths: tuple[int, ...] = ()
-) -> tuple[NDArray[Any], int] | None:
+) -> NDArray[Any] | None:
     """The rows as a structured array when all lists have `lengths`; None when they do not fit.
 
     Field i is property i; field "n<i>" is the length of list i.
@@ -102,66 +108,51 @@ def _rows(
         else:
             fields.append((f"{i}", order + prop.kind))
     row = np.dtype(fields)
-    stop = offset + row.itemsize * element.count
-    if stop > len(body):
+    if offset + row.itemsize * element.count > len(body):
         return None
-    if not row.itemsize or not element.count:
-        return np.zeros(0, dtype=row), offset
-    return np.frombuffer(body, dtype=row, count=element.count, offset=offset), stop
+    if not element.count:
+        return np.zeros(0, dtype=row)
+    return np.frombuffer(body, dtype=row, count=element.count, offset=offset)
 
 
-def _read_vertices(
-    body: memoryview, offset: int, element: PlyElement, order: str
-) -> tuple[Floats, int]:
-    names = [prop.name for prop in element.properties]
-    if element.has_lists or not {"x", "y", "z"} <= set(names):
-        raise Refusal("has vertices without x, y and z")
-    found = _rows(body, offset, element, order)
-    if found is None:
+def _read_vertices(body: memoryview, offset: int, element: PlyElement, order: str) -> Floats:
+    rows = _rows(body, offset, element, order)
+    if rows is None:
         raise Refusal(_CUT_OFF)
-    rows, stop = found
-    columns = [rows[str(names.index(axis))] for axis in "xyz"]
-    return np.stack(columns, axis=1).astype(np.float64), stop
-
-
-def _skip(body: memoryview, offset: int, element: PlyElement, order: str) -> int:
-    if element.has_lists:
-        return _scan(body, offset, element, order, wanted=-1)[2]
-    return offset + element.count * element.least_bytes
+    columns = [rows[str(element.names.index(axis))] for axis in "xyz"]
+    return np.stack(columns, axis=1).astype(np.float64)
 
 
 def _read_indices(
     body: memoryview, offset: int, element: PlyElement, order: str
-) -> tuple[tuple[Ints, Ints], int]:
-    names = _INDEX_NAMES[element.name]
-    wanted = next((i for i, prop in enumerate(element.properties) if prop.name in names), None)
-    if wanted is None or not element.properties[wanted].count_kind:
+) -> tuple[Ints, Ints]:
+    """The vertices of all faces in one row, and how many each face has."""
+    wanted = element.corners
+    if wanted is None:  # `read_ply_header` has refused such a file
         raise Refusal("has faces without a list of vertices")
-    kind = order + element.properties[wanted].kind
-    uniform = _uniform_rows(body, offset, element, order)
-    if uniform is not None:
-        rows, stop = uniform
+    rows = _uniform_rows(body, offset, element, order)
+    if rows is not None:
         values = rows[str(wanted)]
-        lengths = np.full(len(rows), values.shape[1], dtype=np.int64)
-        return (_to_indices(values.ravel()), lengths), stop
-    starts, sizes, stop = _scan(body, offset, element, order, wanted=wanted)
-    return (_to_indices(_gather(body, starts, sizes, np.dtype(kind))), sizes), stop
+        return _to_indices(values.ravel()), np.full(len(rows), values.shape[1], dtype=np.int64)
+    starts, sizes, _ = _scan(body, offset, element, order, wanted=wanted)
+    kind = np.dtype(order + element.properties[wanted].kind)
+    return _to_indices(_gather(body, starts, sizes, kind)), sizes
 
 
 def _uniform_rows(
     body: memoryview, offset: int, element: PlyElement, order: str
-) -> tuple[NDArray[Any], int] | None:
+) -> NDArray[Any] | None:
+    """The rows when all lists are as long as those of the first row, else None."""
     first = replace(element, count=1)
     lengths = _list_lengths(body, offset, first, order)
-    found = _rows(body, offset, element, order, lengths)
-    if found is None:
+    rows = _rows(body, offset, element, order, lengths)
+    if rows is None:
         return None
-    rows, _ = found
     columns = [i for i, prop in enumerate(element.properties) if prop.count_kind]
     is_uniform = all(
         np.all(rows[f"n{i}"] == length) for i, length in zip(columns, lengths, strict=True)
     )
-    return found if is_uniform else None
+    return rows if is_uniform else None
 
 
 def _list_lengths(

@@ -51,6 +51,19 @@ class PlyElement:
     properties: tuple[PlyProperty, ...] = ()
 
     @property
+    def names(self) -> list[str]:
+        """The names of its properties."""
+        return [prop.name for prop in self.properties]
+
+    @property
+    def corners(self) -> int | None:
+        """Which property lists the vertices of a face."""
+        for i, prop in enumerate(self.properties):
+            if prop.count_kind and prop.name in ("vertex_indices", "vertex_index"):
+                return i
+        return None
+
+    @property
     def has_lists(self) -> bool:
         """Whether its rows may differ in length."""
         return any(prop.count_kind for prop in self.properties)
@@ -68,6 +81,11 @@ class PlyHeader:
     order: str
     elements: tuple[PlyElement, ...]
     end: int
+
+    @property
+    def faces(self) -> PlyElement | None:
+        """The polygons or, in a file without them, the strips."""
+        return self.element("face") or self.element("tristrips")
 
     def element(self, name: str) -> PlyElement | None:
         """The first element called `name`."""
@@ -129,7 +147,11 @@ def _check_counts(header: PlyHeader, data_bytes: int, limits: MeshLimits) -> Non
             check_faces(element.count, limits)
         else:
             check_vertices(element.count, limits)
-    if header.element("vertex") is None:
-        raise Refusal("has no vertices")
-    if header.element("face") is None and header.element("tristrips") is None:
+    vertex = header.element("vertex")
+    if vertex is None or vertex.has_lists or not {"x", "y", "z"} <= set(vertex.names):
+        raise Refusal("has no vertices with x, y and z")
+    faces = header.faces
+    if faces is None:
         raise Refusal("has only points, no faces", "Export it as a triangle mesh.")
+    if faces.corners is None:
+        raise Refusal("has faces without a list of vertices")
