@@ -1,0 +1,171 @@
+"""Divides a solid among its parts by peeling them off one at a time.
+
+The part that is peeled is closed by caps; the same caps, turned over, close what remains and are
+shared out among the neighbours there. So the parts fit without gap or overlap, whatever way their
+borders branch, and only the caps of simple curves must ever be found.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import dijkstra
+
+from partwise.geometric.bodies import turned_bodies
+from partwise.geometric.cap import Cap, span
+from partwise.geometric.cap_mesh import interior_edges
+from partwise.geometric.rims import group_rims, open_rims
+from partwise.geometry.topology import Floats, Ints, mesh_edges
+
+NOBODY = -2
+CODE = 1 << 40
+
+
+class Solid:
+    """A surface divided among labels; owns its points and faces, which grow as caps are added.
+
+    positions: (W, 3) float64. faces: (F, 3) int64, oriented, with split vertices. labels: (F,).
+    """
+
+    def __init__(self, positions: Floats, faces: Ints, labels: NDArray[np.integer]) -> None:
+        self._points = positions
+        self._count = len(positions)
+        order = np.argsort(labels, kind="stable")
+        values, starts = np.unique(labels[order], return_index=True)
+        pieces = np.split(order, starts[1:]) if len(values) else []
+        self.own = {int(v): piece for v, piece in zip(values, pieces, strict=True)}
+        self.faces = faces
+        self.caps: dict[int, list[Ints]] = {label: [] for label in self.own}
+        self._owner: dict[int, int] = {}
+        self._note_borders(faces, labels)
+
+    @property
+    def points(self) -> Floats:
+        """(W + N, 3) float64 the positions, then the points of the caps so far."""
+        return self._points[: self._count]
+
+    def surface(self, label: int) -> Ints:
+        """(G, 3) int64 the faces of a part so far: its own, then its caps'."""
+        return np.concatenate([self.faces[self.own[label]], *self.caps[label]])
+
+    def close_holes(self) -> None:
+        """Cap the holes of the whole surface; each cap goes to the parts around its hole."""
+        everything = np.concatenate([self.surface(label) for label in self.own])
+        rims = open_rims(self.points, everything)
+        owners = [self._owners(np.roll(rim, -1), rim) for rim in rims]
+        for label in sorted({int(owner[0]) for owner in owners}):
+            chosen = [r for r, o in zip(rims, owners, strict=True) if np.all(o == label)]
+            for group in group_rims(self.points, chosen):
+                self._fill(group, None)
+        for rim, owner in zip(rims, owners, strict=True):
+            if np.any(owner != owner[0]):
+                self._fill([rim], None)
+
+    def orient(self) -> None:
+        """Turn each closed body outward, but for the cavities of a body with the same label."""
+        labels = np.concatenate([np.full(len(self.surface(k)), k) for k in self.own])
+        faces = np.concatenate([self.surface(k) for k in self.own])
+        is_turned = turned_bodies(self.points, faces, labels)
+        if np.any(is_turned):
+            self._turn(is_turned)
+            faces = np.where(is_turned[:, None], faces[:, ::-1], faces)
+        self._owner.clear()
+        self._note_borders(faces, labels)
+
+    def _turn(self, is_turned: NDArray[np.bool_]) -> None:
+        start = 0
+        for label, own in self.own.items():
+            turned = own[is_turned[start : start + len(own)]]
+            self.faces[turned] = self.faces[turned][:, ::-1]
+            start += len(own)
+            for cap in self.caps[label]:
+                chosen = is_turned[start : start + len(cap)]
+                cap[chosen] = cap[chosen][:, ::-1]
+                start += len(cap)
+
+    def peel(self, label: int) -> None:
+        """Close a part; its neighbours get the other side of its caps."""
+        rims = open_rims(self.points, self.surface(label))
+        for group in group_rims(self.points, rims):
+            self._fill(group, label)
+
+    def _fill(self, group: list[Ints], label: int | None) -> None:
+        """Cap a group of rims, for a part or, without a label, for the parts around a hole."""
+        rim = np.concatenate(group)
+        after = np.concatenate([np.roll(one, -1) for one in group])
+        owners = self._owners(after, rim) if label is None else self._owners(rim, after)
+        is_shared = bool(np.any(owners != owners[0]))
+        cap = span([self.points[one] for one in group], is_fine=is_shared)
+        if cap is None:
+            for one in group:
+                self._fill([one], label)
+            return
+        faces = np.concatenate([rim, self._added(cap.points[len(rim) :])])[cap.faces]
+        shares = _shares(cap, len(rim), owners)
+        if label is None:
+            self._share_out(faces, shares)
+            return
+        self.caps[label].append(faces)
+        self._share_out(faces[:, ::-1], shares)
+
+    def _share_out(self, faces: Ints, shares: Ints) -> None:
+        """Give each face of a cap to the label in `shares`, if that is somebody."""
+        for label in np.unique(shares[shares != NOBODY]).tolist():
+            self.caps[label].append(faces[shares == label])
+        sides = interior_edges(faces).sides
+        is_border = shares[sides[:, 0] // 3] != shares[sides[:, 1] // 3]
+        self._note(faces, shares, sides[is_border].ravel())
+
+    def _added(self, points: Floats) -> Ints:
+        start, self._count = self._count, self._count + len(points)
+        if self._count > len(self._points):
+            grown = np.empty((max(2 * len(self._points), self._count), 3))
+            grown[:start] = self._points[:start]
+            self._points = grown
+        self._points[start : self._count] = points
+        return np.arange(start, self._count)
+
+    def _owners(self, starts: Ints, ends: Ints) -> Ints:
+        """(n,) the label of the face with a side from start to end, `NOBODY` where there is none.
+
+        Known are the sides on borders between labels and on the surface's own boundary.
+        """
+        codes = (starts * CODE + ends).tolist()
+        return np.array([self._owner.get(code, NOBODY) for code in codes], dtype=np.int64)
+
+    def _note_borders(self, faces: Ints, labels: NDArray[np.integer]) -> None:
+        edges = mesh_edges(faces)
+        sides = np.nonzero(edges.side_edge >= 0)[0]
+        low = np.full(len(edges.counts), np.iinfo(np.int64).max)
+        high = np.full(len(edges.counts), np.iinfo(np.int64).min)
+        np.minimum.at(low, edges.side_edge[sides], labels[sides // 3])
+        np.maximum.at(high, edges.side_edge[sides], labels[sides // 3])
+        is_border = (low != high) | (edges.counts == 1)
+        self._note(faces, labels, sides[is_border[edges.side_edge[sides]]])
+
+    def _note(self, faces: Ints, labels: NDArray[np.integer], sides: Ints) -> None:
+        starts, ends = faces[sides // 3, sides % 3], faces[sides // 3, (sides + 1) % 3]
+        codes = (starts * CODE + ends).tolist()
+        self._owner.update(zip(codes, labels[sides // 3].tolist(), strict=True))
+
+
+def _shares(cap: Cap, rim: int, owners: Ints) -> Ints:
+    """(T,) the label that each face of a cap goes to: that of the nearest stretch of its rim.
+
+    owners: (R,) the label beyond the rim's edge that starts at each point.
+    """
+    if np.all(owners == owners[0]):
+        return np.full(len(cap.faces), owners[0])
+    local = np.arange(rim)
+    face, side = np.nonzero((cap.faces < rim) & (np.roll(cap.faces, -1, axis=1) < rim))
+    label = owners[local[cap.faces[face, side]]]
+    edges = interior_edges(cap.faces)
+    one, other = edges.sides.T // 3
+    centres = cap.points[cap.faces].mean(axis=1)
+    length = np.maximum(np.linalg.norm(centres[one] - centres[other], axis=1), 1e-12)
+    graph = coo_matrix((length, (one, other)), (len(cap.faces), len(cap.faces))).tocsr()
+    _, _, source = dijkstra(
+        graph, directed=False, indices=face, min_only=True, return_predecessors=True
+    )
+    label_of = np.full(len(cap.faces), NOBODY, dtype=np.int64)
+    label_of[face] = label
+    return np.where(source >= 0, label_of[source], NOBODY)
