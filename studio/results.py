@@ -24,12 +24,12 @@ from partwise import __version__
 from partwise.geometric.complete import CompletedPart, PartState
 from partwise.geometry import topology
 from partwise.geometry.aabb import part_aabbs
-from partwise.geometry.export import ExportPart, write_mesh, write_parts_glb
+from partwise.geometry.export import ExportPart, MeshFormat, write_mesh, write_parts_glb
 from partwise.geometry.parts import exploded_offsets, part_colour
 from studio.document import Document, Part, PartSet, Run
 
 PARTS, COMPLETED, INPUT = "parts", "completed", "input"
-MESH_FORMATS = ("glb", "obj", "stl")
+MESH_FORMATS: tuple[MeshFormat, ...] = ("glb", "obj", "stl")
 NEUTRAL = (176, 182, 192)
 EXPLODE_AMOUNT = 0.6
 
@@ -105,7 +105,7 @@ def _completed_rows(document: Document) -> list[PartRow]:
 
 def view_glb(document: Document, kind: str) -> bytes:
     """What the viewer shows: the input in one colour, the parts, or the closed parts."""
-    return write_parts_glb([_export(s, kind) for s in _shapes(document, kind)])
+    return write_parts_glb([_export(s, kind) for s in _shapes(document, kind)], is_shaded=True)
 
 
 def downloads(document: Document, kind: str) -> list[str]:
@@ -120,10 +120,10 @@ def download(document: Document, kind: str, name: str) -> bytes:
 
 
 def _makers(document: Document, kind: str) -> dict[str, Callable[[], bytes]]:
-    def archive(file_format: str) -> Callable[[], bytes]:
+    def archive(file_format: MeshFormat) -> Callable[[], bytes]:
         return lambda: _zip(document, kind, file_format)
 
-    makers: dict[str, Callable[[], bytes]] = {"parts.glb": lambda: view_glb(document, kind)}
+    makers: dict[str, Callable[[], bytes]] = {"parts.glb": lambda: _parts_glb(document, kind)}
     makers["exploded.glb"] = lambda: _exploded_glb(document, kind)
     makers.update({f"parts-{f}.zip": archive(f) for f in MESH_FORMATS})
     makers["face_ids.npy"] = lambda: _npy(file_face_ids(document, kind))
@@ -238,6 +238,10 @@ def _export(shape: _Shape, kind: str, offset: NDArray[np.float64] | None = None)
     return ExportPart(shape.part.id, shape.part.name, colour, vertices, shape.faces)
 
 
+def _parts_glb(document: Document, kind: str) -> bytes:
+    return write_parts_glb([_export(shape, kind) for shape in _shapes(document, kind)])
+
+
 def _exploded_glb(document: Document, kind: str) -> bytes:
     shapes = _shapes(document, kind)
     boxes = np.array([[s.vertices.min(axis=0), s.vertices.max(axis=0)] for s in shapes])
@@ -246,7 +250,7 @@ def _exploded_glb(document: Document, kind: str) -> bytes:
     return write_parts_glb([_export(shape, kind, offset) for shape, offset in pairs])
 
 
-def _zip(document: Document, kind: str, file_format: str) -> bytes:
+def _zip(document: Document, kind: str, file_format: MeshFormat) -> bytes:
     manifest = report(document, kind)
     entries = {row["id"]: row for row in manifest["parts"]}
     buffer = io.BytesIO()

@@ -43,9 +43,13 @@ class ExportPart:
     extras: Mapping[str, object] = field(default_factory=dict)
 
 
-def write_parts_glb(parts: Sequence[ExportPart]) -> bytes:
-    """A GLB with one named, coloured node for each part, in the given order."""
-    scene = _Scene()
+def write_parts_glb(parts: Sequence[ExportPart], *, is_shaded: bool = False) -> bytes:
+    """A GLB with one named, coloured node for each part, in the given order.
+
+    Vertices are shared between faces, so that a closed part is closed for every reader; with
+    `is_shaded` they are doubled along hard edges and carry normals, for display only.
+    """
+    scene = _Scene(is_shaded)
     for part in parts:
         scene.add(part)
     return scene.to_bytes()
@@ -133,7 +137,8 @@ def _next_corner(corners: Ints) -> Ints:
 class _Scene:
     """A glTF document while it grows."""
 
-    def __init__(self) -> None:
+    def __init__(self, is_shaded: bool) -> None:
+        self._is_shaded = is_shaded
         self._chunks: list[bytes] = []
         self._byte_count = 0
         self._views: list[dict[str, Any]] = []
@@ -172,15 +177,20 @@ class _Scene:
         return _to_glb(text.encode(), b"".join(self._chunks))
 
     def _primitive(self, part: ExportPart) -> dict[str, Any]:
-        shaded = shade(part.vertices, part.faces)
-        is_short = len(shaded.vertices) <= _LARGEST_UINT16_COUNT
-        indices = shaded.faces.astype("<u2" if is_short else "<u4").ravel()
-        low, high = shaded.vertices.min(axis=0), shaded.vertices.max(axis=0)
-        position = self._accessor(shaded.vertices, _FLOAT, _VERTEX_BUFFER)
+        attributes: dict[str, int] = {}
+        if self._is_shaded:
+            shaded = shade(part.vertices, part.faces)
+            vertices, faces = shaded.vertices, shaded.faces
+            attributes["NORMAL"] = self._accessor(shaded.normals, _FLOAT, _VERTEX_BUFFER)
+        else:
+            vertices, faces = part.vertices.astype(np.float32), part.faces
+        is_short = len(vertices) <= _LARGEST_UINT16_COUNT
+        indices = faces.astype("<u2" if is_short else "<u4").ravel()
+        attributes["POSITION"] = position = self._accessor(vertices, _FLOAT, _VERTEX_BUFFER)
+        low, high = vertices.min(axis=0), vertices.max(axis=0)
         self._accessors[position] |= {"min": low.tolist(), "max": high.tolist()}
-        normal = self._accessor(shaded.normals, _FLOAT, _VERTEX_BUFFER)
         return {
-            "attributes": {"POSITION": position, "NORMAL": normal},
+            "attributes": attributes,
             "indices": self._accessor(indices, _UINT16 if is_short else _UINT32, _INDEX_BUFFER),
             "material": len(self._materials),
             "mode": 4,
