@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from partwise.core.progress import Progress, ProgressCallback, ignore_progress
-from partwise.geometric.bodies import turned_bodies
 from partwise.geometric.boundary import build_manifold, proper_faces
 from partwise.geometric.peel import Solid
+from partwise.geometric.solid_bodies import turned_bodies
 from partwise.geometry.topology import (
     Floats,
     Ints,

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import dijkstra
 
-from partwise.geometric.bodies import turned_bodies
 from partwise.geometric.cap import Cap, span
 from partwise.geometric.cap_mesh import interior_edges
 from partwise.geometric.rims import group_rims, open_rims
+from partwise.geometric.solid_bodies import turned_bodies
 from partwise.geometry.topology import Floats, Ints, mesh_edges
 
 NOBODY = -2

@@ -1,0 +1,74 @@
+"""Separate closed bodies of a surface: their volumes, which lie in which, which look inward."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from partwise.geometry.topology import (
+    Floats,
+    Ints,
+    adjacent_faces,
+    face_components,
+    mesh_edges,
+)
+
+
+def body_volumes(points: Floats, faces: Ints, body: Ints) -> Floats:
+    """(B,) signed volume of each body. body: (F,) int64 the body of each face, 0 … B−1."""
+    corners = points[faces] - points[faces].mean(axis=(0, 1))
+    sixth = np.einsum("ij,ij->i", corners[:, 0], np.cross(corners[:, 1], corners[:, 2])) / 6
+    return np.asarray(np.bincount(body, sixth), dtype=np.float64)
+
+
+def body_of_faces(faces: Ints) -> Ints:
+    """(F,) int64 which connected body each face is of."""
+    return face_components(len(faces), adjacent_faces(mesh_edges(faces))[0])
+
+
+def winding_number(points: Floats, faces: Ints, at: Floats) -> float:
+    """How often a closed surface surrounds a point: 1 inside, 0 outside.
+
+    By the solid angles of van Oosterom and Strackee (1983). at: (3,) float64.
+    """
+    a, b, c = (points[faces[:, i]] - at for i in range(3))
+    la, lb, lc = (np.linalg.norm(side, axis=1) for side in (a, b, c))
+    triple = np.einsum("ij,ij->i", a, np.cross(b, c))
+    dots = [np.einsum("ij,ij->i", p, q) for p, q in ((a, b), (b, c), (c, a))]
+    below = la * lb * lc + dots[0] * lc + dots[1] * la + dots[2] * lb
+    return float(np.arctan2(triple, below).sum() / (2 * np.pi))
+
+
+def turned_bodies(points: Floats, faces: Ints, labels: NDArray[np.integer]) -> NDArray[np.bool_]:
+    """(F,) which faces belong to bodies that look inward and are not the cavity of another body.
+
+    A cavity lies in a larger body that looks outward and has faces of one of its labels.
+    """
+    body = body_of_faces(faces)
+    volumes = body_volumes(points, faces, body)
+    turned = volumes < 0
+    if not np.any(turned):
+        return np.zeros(len(faces), dtype=bool)
+    order = np.argsort(body, kind="stable")
+    members = np.split(order, np.cumsum(np.bincount(body))[:-1])
+    boxes = [_box(points, faces[faces_of]) for faces_of in members]
+    solids = [i for i in np.argsort(-volumes) if volumes[i] > 0]
+    for i in np.nonzero(turned)[0]:
+        for j in solids:
+            if volumes[j] < -volumes[i]:
+                break
+            if not _holds(boxes[j], boxes[i]):
+                continue
+            shared = np.intersect1d(labels[members[i]], labels[members[j]])
+            inner = points[faces[members[i][0], 0]]
+            if len(shared) and winding_number(points, faces[members[j]], inner) > 0.5:
+                turned[i] = False
+                break
+    return np.asarray(turned[body])
+
+
+def _box(points: Floats, faces: Ints) -> Floats:
+    corners = points[faces].reshape(-1, 3)
+    return np.stack([corners.min(axis=0), corners.max(axis=0)])
+
+
+def _holds(outer: Floats, inner: Floats) -> bool:
+    return bool(np.all(outer[0] <= inner[0]) and np.all(outer[1] >= inner[1]))
