@@ -5,6 +5,7 @@ const GOLDEN_ANGLE = Math.PI * (3 - Math.sqrt(5));
 const MOST_FACES_AROUND_POINT = 256; // bounds the work at the tip of a fan of thousands of faces
 const CENTRAL = 0.04; // parts nearer to the centre than this share of the diagonal have no direction of their own
 const CLEARANCE = 0.1; // gap added to every part, as a share of the diagonal
+const OUT_OF_THE_BIGGEST = 0.3; // of two diagonals: a ball's radius is 0.29 of its box's diagonal
 const SPREAD = 0.85; // how much the distance from the centre grows
 
 // Directions evenly spread over the sphere; the same index always gives the same direction.
@@ -45,8 +46,10 @@ export function explodeOffsets(boxes) {
   return boxes.map((_, i) => {
     const place = central.indexOf(i);
     if (place === 0) return [0, 0, 0];
-    const direction = place > 0 ? spreadDirection(place - 1, central.length - 1) : arms[i].map((v) => v / length[i]);
-    const clearance = CLEARANCE * diagonal * (place > 0 ? 3 : 1 + rank[i]);
+    const isCentral = place > 0;
+    const direction = isCentral ? spreadDirection(place - 1, central.length - 1) : arms[i].map((v) => v / length[i]);
+    const past = isCentral ? OUT_OF_THE_BIGGEST * (sizeOf(boxes[central[0]]) + sizeOf(boxes[i])) : 0;
+    const clearance = past + CLEARANCE * diagonal * (1 + rank[i] * (isCentral ? 0 : 1));
     return direction.map((v, axis) => SPREAD * arms[i][axis] + clearance * v);
   });
 }
@@ -163,4 +166,59 @@ function cornerNormals(point, weighted, unit, cosine) {
     normal[3 * c + 2] = length ? z / length : 0;
   }
   return normal;
+}
+
+// A coarse stand-in: the vertices in one cell of a grid become their mean, faces within cells vanish.
+// For drawing while something moves on a slow machine; holes and folds do not matter there.
+export function clusteredTriangles(position, normal, index, cell) {
+  const count = position.length / 3;
+  const cluster = clustersOf(position, cell);
+  const places = new Map();
+  for (let v = 0; v < count; v++) if (!places.has(cluster[v])) places.set(cluster[v], places.size);
+  const sums = { position: new Float32Array(places.size * 3), normal: new Float32Array(places.size * 3), weight: new Uint32Array(places.size) };
+  for (let v = 0; v < count; v++) {
+    const at = (cluster[v] = places.get(cluster[v]));
+    sums.weight[at] += 1;
+    for (let i = 0; i < 3; i++) {
+      sums.position[3 * at + i] += position[3 * v + i];
+      sums.normal[3 * at + i] += normal[3 * v + i];
+    }
+  }
+  for (let i = 0; i < sums.position.length; i++) sums.position[i] /= sums.weight[(i / 3) | 0];
+  return { position: sums.position, normal: sums.normal, index: facesBetween(cluster, index, count) };
+}
+
+// The first vertex found in each vertex's cell.
+function clustersOf(position, cell) {
+  const count = position.length / 3;
+  const capacity = 1 << Math.ceil(Math.log2(count * 2 + 2));
+  const table = new Int32Array(capacity).fill(-1);
+  const cells = new Int32Array(position.length);
+  const cluster = new Int32Array(count);
+  for (let i = 0; i < position.length; i++) cells[i] = Math.floor(position[i] / cell);
+  for (let v = 0; v < count; v++) {
+    const x = cells[3 * v], y = cells[3 * v + 1], z = cells[3 * v + 2];
+    let slot = (Math.imul(x, 73856093) ^ Math.imul(y, 19349663) ^ Math.imul(z, 83492791)) >>> 0;
+    slot = (slot ^ (slot >>> 15)) & (capacity - 1);
+    while (table[slot] >= 0) {
+      const other = 3 * table[slot];
+      if (cells[other] === x && cells[other + 1] === y && cells[other + 2] === z) break;
+      slot = (slot + 1) & (capacity - 1);
+    }
+    if (table[slot] < 0) table[slot] = v;
+    cluster[v] = table[slot];
+  }
+  return cluster;
+}
+
+function facesBetween(cluster, index, count) {
+  const kept = [];
+  const corners = index ? index.length : count;
+  for (let c = 0; c + 2 < corners; c += 3) {
+    const i = cluster[index ? index[c] : c];
+    const j = cluster[index ? index[c + 1] : c + 1];
+    const k = cluster[index ? index[c + 2] : c + 2];
+    if (i !== j && j !== k && k !== i) kept.push(i, j, k);
+  }
+  return new Uint32Array(kept);
 }

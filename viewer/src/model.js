@@ -5,12 +5,14 @@ import {
   LineSegments, Mesh, MeshBasicMaterial, MeshStandardMaterial, Vector3,
 } from "three";
 import { GLTFLoader } from "three/examples/jsm/loaders/GLTFLoader.js";
-import { creasedTriangles, explodeOffsets, unionBox } from "./geometry.js";
+import { clusteredTriangles, creasedTriangles, explodeOffsets, unionBox } from "./geometry.js";
 
 export const SURFACE_LAYER = 0; // what can be picked
 export const DECORATION_LAYER = 1; // boxes, wires, shadow
 const CREASE = (38 * Math.PI) / 180;
 const MOST_FACES_FOR_CREASES = 400_000; // above it smooth shading of the shared vertices is quicker and enough
+const DRAFT_CELLS = 110; // cells along the diagonal of the coarse stand-in
+const LEAST_FACES_FOR_DRAFT = 60_000;
 const CLAY = "#a9b4c6";
 
 export async function loadModel(url, signal) {
@@ -150,9 +152,28 @@ export class Model {
     }
   }
 
-  dispose() {
+  // Show coarse stand-ins while something moves on a slow machine; they are made when first needed.
+  showDraft(show) {
+    if (this.isDraft === show || this.faces < LEAST_FACES_FOR_DRAFT) return;
+    this.isDraft = show;
+    const cell = this.bounds.getSize(new Vector3()).length() / DRAFT_CELLS;
     for (const part of this.parts.values()) {
-      part.meshes.forEach((mesh) => mesh.geometry.dispose());
+      part.wires.forEach((wire) => (wire.visible = !show));
+      for (const mesh of part.meshes) {
+        mesh.userData.full ??= mesh.geometry;
+        if (show) mesh.userData.draft ??= draftOf(mesh.userData.full, cell);
+        mesh.geometry = show ? mesh.userData.draft : mesh.userData.full;
+      }
+    }
+  }
+
+  dispose() {
+    this.showDraft(false);
+    for (const part of this.parts.values()) {
+      for (const mesh of part.meshes) {
+        mesh.geometry.dispose();
+        mesh.userData.draft?.dispose();
+      }
       part.wires.forEach((wire) => wire.material.dispose());
       if (part.box) disposeObject(part.group, part.box);
       part.material.map?.dispose();
@@ -182,6 +203,16 @@ function plainPositions(geometry) {
   return plain;
 }
 
+function draftOf(geometry, cell) {
+  const { normal } = geometry.attributes;
+  const made = clusteredTriangles(plainPositions(geometry), normal.array, geometry.index?.array ?? null, cell);
+  const draft = new BufferGeometry();
+  draft.setAttribute("position", new BufferAttribute(made.position, 3));
+  draft.setAttribute("normal", new BufferAttribute(made.normal, 3));
+  draft.setIndex(new BufferAttribute(made.index, 1));
+  return draft;
+}
+
 function partMaterial() {
   const material = new MeshStandardMaterial({ color: CLAY, roughness: 0.62, metalness: 0, side: DoubleSide, polygonOffset: true, polygonOffsetFactor: 1, polygonOffsetUnits: 1 });
   // The inside of an open part is a little darker, so that a hole is seen as one.
@@ -209,7 +240,7 @@ function boxLines({ min, max }, colour) {
 }
 
 function wireOf(mesh, colour) {
-  const wire = new Mesh(mesh.geometry, new MeshBasicMaterial({ color: colour, wireframe: true, transparent: true, opacity: 0.34 }));
+  const wire = new Mesh(mesh.userData.full ?? mesh.geometry, new MeshBasicMaterial({ color: colour, wireframe: true, transparent: true, opacity: 0.26 }));
   wire.matrix.copy(mesh.matrix);
   wire.matrixAutoUpdate = false;
   wire.layers.set(DECORATION_LAYER);

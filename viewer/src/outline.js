@@ -24,7 +24,7 @@ void main() {
     float angle = 6.2831853 * (float(i) + 0.5) / 12.0;
     vec2 arm = vec2(cos(angle), sin(angle)) * texel;
     edge += differs(here, texture2D(ids, vUv + arm * ratio));
-    around += texture2D(mask, vUv + arm * ratio * 2.3).r;
+    if (hasSelection > 0.5) around += texture2D(mask, vUv + arm * ratio * 2.3).r;
   }
   float inner = smoothstep(0.05, 0.55, edge / 12.0) * lineAlpha * (here.a > 0.0 ? 1.0 : 0.55);
   vec4 colour = vec4(line * inner, inner);

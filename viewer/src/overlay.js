@@ -47,12 +47,13 @@ export class Overlay {
       partial: [message || BANNERS.partial, ""],
     }[kind] ?? ["", ""];
     setText(this.title, texts[0]);
-    setText(this.detail, texts[1]);
-    this.detail.hidden = texts[1] === "";
     this.#setSign(kind);
     this.bar.hidden = kind !== "busy";
     const share = typeof progress === "number" && Number.isFinite(progress) ? Math.min(1, Math.max(0, progress)) : null;
     this.bar.classList.toggle("pv-bar-endless", share === null);
+    const detail = [texts[1], kind === "busy" && share !== null ? `${Math.round(100 * share)}\u2009%` : ""].filter(Boolean).join(" · ");
+    setText(this.detail, detail);
+    this.detail.hidden = detail === "";
     this.fill.style.width = share === null ? "" : `${(100 * share).toFixed(1)}%`;
     this.bar.setAttribute("aria-label", texts[1] || texts[0] || "Progress");
     if (share === null) this.bar.removeAttribute("aria-valuenow");

@@ -16,7 +16,7 @@ export class GroundShadow {
     this.camera.up.set(0, 0, -1);
     this.depth = new ShaderMaterial({
       vertexShader: "void main() { gl_Position = projectionMatrix * modelViewMatrix * vec4(position, 1.0); }",
-      fragmentShader: "void main() { float near = 1.0 - gl_FragCoord.z; gl_FragColor = vec4(0.0, 0.0, 0.0, near * near); }",
+      fragmentShader: "void main() { float near = 1.0 - gl_FragCoord.z; gl_FragColor = vec4(0.0, 0.0, 0.0, pow(near, 1.4)); }",
       side: DoubleSide,
       blending: NoBlending,
     });

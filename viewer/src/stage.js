@@ -11,10 +11,12 @@ const HOME = new Vector3(0.72, 0.42, 1).normalize();
 const VIEWS = { home: HOME, front: new Vector3(0, 0, 1), side: new Vector3(1, 0, 0), top: new Vector3(0, 1, 1e-4).normalize() };
 const FIELD_OF_VIEW = 32;
 const GLIDE_MS = 320;
-const MOST_FACES_WITH_LINES_IN_MOTION = 350_000;
+const SLOW_FRAME_MS = 45; // above it, what moves is drawn as a draft, and in full once it rests
+const REST_MS = 150;
+const BIG_MODEL_FACES = 300_000;
 const LOOKS = {
-  light: { line: "#0b1220", lineAlpha: 0.72, accent: "#e8590c", dim: "#d3d9e3", wire: "#0b1220", shadow: 0.42, sky: "#ffffff", ground: "#b9c2d2" },
-  dark: { line: "#04070d", lineAlpha: 0.85, accent: "#ffb13d", dim: "#3a4354", wire: "#e8eefb", shadow: 0.75, sky: "#f4f7ff", ground: "#8e99ad" },
+  light: { line: "#0b1220", lineAlpha: 0.72, accent: "#e8590c", dim: "#d3d9e3", wire: "#0b1220", shadow: 0.55, sky: "#ffffff", ground: "#b9c2d2" },
+  dark: { line: "#04070d", lineAlpha: 0.85, accent: "#ffb13d", dim: "#3a4354", wire: "#e8eefb", shadow: 0.85, sky: "#f4f7ff", ground: "#8e99ad" },
 };
 
 export class Stage {
@@ -43,6 +45,9 @@ export class Stage {
     this.pending = 0;
     this.isLost = false;
     this.frames = 0;
+    this.frameMs = 0;
+    this.movedAt = 0;
+    this.restTimer = 0;
     this.fittedDistance = null; // set while the camera stands where fit() put it
     this.reducedMotion = window.matchMedia("(prefers-reduced-motion: reduce)").matches;
     this.#addControls();
@@ -51,8 +56,8 @@ export class Stage {
   }
 
   #addLights() {
-    this.sky = new HemisphereLight(0xffffff, 0xb9c2d2, 1.5);
-    const key = new DirectionalLight(0xffffff, 1.75);
+    this.sky = new HemisphereLight(0xffffff, 0xb9c2d2, 1.65);
+    const key = new DirectionalLight(0xffffff, 1.9);
     const fill = new DirectionalLight(0xdfe8ff, 0.5);
     key.position.set(-0.7, 1.1, 1.2); // both travel with the camera, so that what is in front is always lit
     fill.position.set(1.3, -0.2, 0.5);
@@ -129,7 +134,8 @@ export class Stage {
     Object.assign(this, { width, height, ratio });
     this.renderer.setPixelRatio(ratio);
     this.renderer.setSize(width, height, false);
-    this.outline.resize(Math.floor(width * ratio), Math.floor(height * ratio), ratio);
+    this.fine = ratio < 1.5 ? 2 : ratio; // part numbers are drawn without smoothing, so in finer steps
+    this.outline.resize(Math.floor(width * this.fine), Math.floor(height * this.fine), this.fine);
     this.camera.aspect = width / height;
     this.camera.updateProjectionMatrix();
     if (this.fittedDistance !== null && this.model) this.fit({ glide: false });
@@ -164,6 +170,7 @@ export class Stage {
       this.recolour();
     }
     this.shadow.isFresh = false;
+    this.frameMs = model && model.faces > BIG_MODEL_FACES ? 2 * SLOW_FRAME_MS : 0; // until it is measured
     if (model && !(keepCamera && !first)) this.fit({ direction: HOME, glide: false });
     this.requestRender();
   }
@@ -316,7 +323,10 @@ export class Stage {
 
   // `moved`: false where only colours changed, so that the picture of part numbers still holds.
   requestRender(moved = true) {
-    if (moved) this.outline.isFresh = false;
+    if (moved) {
+      this.outline.isFresh = false;
+      this.movedAt = performance.now();
+    }
     if (this.pending || this.isLost) return;
     this.pending = requestAnimationFrame((now) => {
       this.pending = 0;
@@ -327,22 +337,53 @@ export class Stage {
   }
 
   get isIdle() {
-    return !this.pending && !this.glide && !this.isMoving;
+    return !this.pending && !this.glide && !this.isMoving && !this.restTimer;
   }
 
   render() {
     if (this.isLost || !this.width) return;
     const { renderer, scene, camera, model } = this;
+    const isDraft = Boolean(model) && this.frameMs > SLOW_FRAME_MS && performance.now() - this.movedAt < REST_MS;
     this.#clipPlanes();
-    if (model && !this.shadow.isFresh) this.shadow.update(renderer, scene, this.worldBox());
-    this.shadow.plane.visible = Boolean(model);
-    const withLines = model && (model.faces <= MOST_FACES_WITH_LINES_IN_MOTION || this.isIdle);
+    model?.showDraft(isDraft);
+    if (model && !this.shadow.isFresh && !isDraft) this.shadow.update(renderer, scene, this.worldBox());
+    this.shadow.plane.visible = Boolean(model) && this.shadow.isFresh;
+    const withLines = model && !isDraft;
     if (withLines && !this.outline.isFresh) this.outline.renderIds(renderer, scene, camera, model, this.view.selected);
     renderer.setClearColor(0, 0);
     renderer.clear();
     renderer.render(scene, camera);
     if (withLines) this.outline.compose(renderer);
     this.frames += 1;
+    if (isDraft) this.#renderWhenAtRest();
+    else this.#measure();
+  }
+
+  #renderWhenAtRest() {
+    clearTimeout(this.restTimer);
+    this.restTimer = setTimeout(() => {
+      this.restTimer = 0;
+      this.requestRender(false);
+    }, REST_MS + 10);
+  }
+
+  // How long the graphics processor takes for a full frame: the time until a fence is passed.
+  #measure() {
+    if (this.isMeasuring || !this.model) return;
+    const gl = this.renderer.getContext();
+    const fence = gl.fenceSync(gl.SYNC_GPU_COMMANDS_COMPLETE, 0);
+    if (!fence) return;
+    gl.flush();
+    const start = performance.now();
+    this.isMeasuring = true;
+    const poll = () => {
+      const isOver = this.isDisposed || this.isLost || gl.getSyncParameter(fence, gl.SYNC_STATUS) === gl.SIGNALED;
+      if (!isOver && performance.now() - start < 5000) return setTimeout(poll, 4);
+      gl.deleteSync(fence);
+      this.isMeasuring = false;
+      this.frameMs = 0.5 * (this.frameMs + performance.now() - start);
+    };
+    setTimeout(poll, 4);
   }
 
   #clipPlanes() {
@@ -356,22 +397,36 @@ export class Stage {
   // The part under a point of the page, or null.
   pickAt(clientX, clientY) {
     if (!this.model || this.isLost) return null;
+    this.model.showDraft(false);
     if (!this.outline.isFresh) this.outline.renderIds(this.renderer, this.scene, this.camera, this.model, this.view.selected);
     const area = this.canvas.getBoundingClientRect();
-    return this.outline.pick(this.renderer, (clientX - area.left) * this.ratio, (clientY - area.top) * this.ratio);
+    return this.outline.pick(this.renderer, (clientX - area.left) * this.fine, (clientY - area.top) * this.fine);
   }
 
   // A point of the page where the part is seen, or null.
   pointOf(id) {
     if (!this.model || this.isLost) return null;
+    this.model.showDraft(false);
     this.outline.renderIds(this.renderer, this.scene, this.camera, this.model, this.view.selected);
     const at = this.outline.findPixel(this.renderer, id);
     const area = this.canvas.getBoundingClientRect();
-    return at && { x: area.left + at.x / this.ratio, y: area.top + at.y / this.ratio };
+    return at && { x: area.left + at.x / this.fine, y: area.top + at.y / this.fine };
+  }
+
+  // The box on the page that the shown parts fill, or null.
+  extent() {
+    if (!this.model || this.isLost) return null;
+    const area = this.canvas.getBoundingClientRect();
+    this.camera.updateMatrixWorld();
+    const points = cornersOf(this.worldBox()).map((corner) => new Vector3(...corner).project(this.camera));
+    const x = points.map((point) => area.left + ((point.x + 1) / 2) * area.width);
+    const y = points.map((point) => area.top + ((1 - point.y) / 2) * area.height);
+    return { left: Math.min(...x), right: Math.max(...x), top: Math.min(...y), bottom: Math.max(...y) };
   }
 
   // The picture as a PNG blob on a plain background.
   picture(background) {
+    this.movedAt = 0;
     this.render();
     const copy = document.createElement("canvas");
     copy.width = this.canvas.width;
@@ -386,6 +441,7 @@ export class Stage {
   dispose() {
     this.isDisposed = true;
     cancelAnimationFrame(this.pending);
+    clearTimeout(this.restTimer);
     this.model?.dispose();
     this.model = null;
     this.outline.dispose();

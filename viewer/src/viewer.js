@@ -89,6 +89,7 @@ class PartViewer {
 
   #resize() {
     this.root.classList.toggle("pv-narrow", this.root.clientWidth < 720);
+    this.root.classList.toggle("pv-tiny", this.root.clientWidth < 460);
     this.stage?.resize(this.picture.clientWidth, this.picture.clientHeight);
   }
 
@@ -127,6 +128,7 @@ class PartViewer {
     if (url === null) {
       this.fetching?.abort();
       this.fetching = null;
+      this.problem = null;
       if (this.loaded.url) this.stage.setModel(null, { keepCamera: false });
       this.loaded = { url: null, key: null };
       return;
@@ -355,7 +357,9 @@ class PartViewer {
       pointOf: (id) => this.stage?.pointOf(id) ?? null,
       camera: () => this.stage && { position: this.stage.camera.position.toArray(), target: this.stage.controls.target.toArray() },
       memory: () => this.stage && { ...this.stage.renderer.info.memory, frames: this.stage.frames, faces: this.stage.model?.faces ?? 0 },
+      extent: () => this.stage?.extent() ?? null,
       loseContext: () => this.stage?.renderer.forceContextLoss(),
+      restoreContext: () => this.stage?.renderer.forceContextRestore(),
     };
     Object.defineProperty(surface, "isIdle", { get: () => !this.fetching && (this.stage?.isIdle ?? true) });
     this.element.partwise = surface;

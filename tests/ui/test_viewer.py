@@ -1,0 +1,486 @@
+"""The part viewer: what it accepts from the browser and, in headless Chromium, what it does."""
+
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from studio.ui.viewer import (
+    BUNDLE,
+    ViewerAction,
+    ViewerPart,
+    ViewerState,
+    build_part_viewer,
+    parse_action,
+    viewer_head,
+)
+
+CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
+FLAGS = [
+    "--no-sandbox",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+PARTWISE = "document.querySelector('.pv').partwise"
+SEAT, BACK, LEG_1, LEG_2 = 0, 1, 2, 3
+
+
+# ---- what comes from the browser is checked
+
+
+@pytest.mark.parametrize(
+    ("payload", "action"),
+    [
+        ({"action": "merge", "part_ids": [2, 5]}, ViewerAction("merge", (2, 5))),
+        ({"action": "merge", "part_ids": [2, 5, 2]}, ViewerAction("merge", (2, 5))),
+        ({"action": "split", "part_ids": [0], "revision": 4}, ViewerAction("split", (0,), "", 4)),
+        (
+            {"action": "rename", "part_ids": [1], "name": " Seat "},
+            ViewerAction("rename", (1,), "Seat"),
+        ),
+        ({"action": "undo", "part_ids": []}, ViewerAction("undo")),
+        ({"action": "undo"}, ViewerAction("undo")),
+        ({"action": "select", "part_ids": [], "revision": "x"}, ViewerAction("select")),
+    ],
+)
+def test_what_the_viewer_sends_becomes_an_action(payload: object, action: ViewerAction) -> None:
+    assert parse_action(payload) == action
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        None,
+        "merge",
+        [],
+        {},
+        {"action": "delete", "part_ids": [1]},
+        {"action": ["merge"], "part_ids": [1, 2]},
+        {"action": "merge", "part_ids": [1]},
+        {"action": "merge", "part_ids": [1, 1]},
+        {"action": "merge", "part_ids": [1, -2]},
+        {"action": "merge", "part_ids": [1, 2.5]},
+        {"action": "merge", "part_ids": [1, True]},
+        {"action": "merge", "part_ids": [1, [2]]},
+        {"action": "merge", "part_ids": [1, 2**40]},
+        {"action": "merge", "part_ids": list(range(20_000))},
+        {"action": "merge", "part_ids": {"0": 1}},
+        {"action": "split", "part_ids": [1, 2]},
+        {"action": "rename", "part_ids": [1]},
+        {"action": "rename", "part_ids": [1], "name": "   "},
+        {"action": "rename", "part_ids": [1], "name": "x" * 201},
+        {"action": "rename", "part_ids": [1], "name": 7},
+    ],
+)
+def test_anything_else_is_refused_with_a_sentence(payload: object) -> None:
+    with pytest.raises(ValueError, match=r"^[A-Z].*\.$"):
+        parse_action(payload)
+
+
+def test_a_state_goes_through_json_unchanged() -> None:
+    part = ViewerPart(3, "Seat", "#4a90d9", 12, 40.0, aabb=[[0, 0, 0], [1, 1, 1]])
+
+    value = ViewerState(mesh_key="a", state="done", kind="parts", parts=(part,)).to_value()
+
+    assert json.loads(json.dumps(value))["parts"][0]["name"] == "Seat"
+
+
+def test_states_and_colours_that_the_browser_does_not_know_are_refused() -> None:
+    with pytest.raises(ValueError, match="finished"):
+        ViewerState(state="finished")
+    with pytest.raises(ValueError, match="red"):
+        ViewerPart(0, "Seat", "red", 1, 1.0)
+
+
+def test_the_tags_name_files_that_are_there_by_relative_addresses() -> None:
+    head = viewer_head()
+
+    for name in ("viewer.js", "viewer.css"):
+        assert f'"partwise/viewer/{name}?v=' in head
+        assert (BUNDLE / name).stat().st_size < 750_000
+    assert "://" not in head
+    assert "MIT License" in (BUNDLE / "three.LICENSE.txt").read_text(encoding="utf-8")
+
+
+def test_gradio_offers_the_events_of_edits_and_selection() -> None:
+    viewer = build_part_viewer("viewer", "Parts")
+
+    assert callable(viewer.submit)
+    assert callable(viewer.select)
+
+
+# ---- in the browser
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a server of the viewer's own page."""
+    environment = os.environ | {
+        "GRADIO_ANALYTICS_ENABLED": "False",
+        "GRADIO_TEMP_DIR": str(tmp_path_factory.mktemp("gradio")),
+    }
+    page = Path(__file__).with_name("viewer_page.py")
+    with subprocess.Popen(
+        [sys.executable, str(page)], stdout=subprocess.PIPE, env=environment, text=True
+    ) as server:
+        assert server.stdout is not None
+        try:
+            yield next(line.strip() for line in server.stdout if line.startswith("http"))
+        finally:
+            server.kill()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Headless Chromium."""
+    api = pytest.importorskip("playwright.sync_api")
+    if not Path(CHROMIUM).exists():
+        pytest.skip("chromium is not installed")
+    with api.sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield chromium
+        chromium.close()
+
+
+class Viewer:
+    """The page with the viewer, as a person and as a test sees it."""
+
+    def __init__(self, page: Any, address: str) -> None:
+        self.page = page
+        self.outside: list[str] = []
+        self.problems: list[str] = []
+        page.on("request", self._note_request)
+        page.on("pageerror", lambda error: self.problems.append(str(error)))
+        self.address = address
+        page.goto(address)
+        page.wait_for_selector(".pv")
+
+    def _note_request(self, request: Any) -> None:
+        if not request.url.startswith((self.address, "blob:", "data:")):
+            self.outside.append(request.url)
+
+    def show(self, scene: str, state: str = "done") -> None:
+        """Ask the server for a scene and wait until it is drawn."""
+        field = self.page.locator("#scene textarea, #scene input")
+        field.fill(scene)
+        field.press("Enter")
+        self.page.wait_for_function(f"{PARTWISE}.state() === '{state}'")
+        self.settle()
+
+    def settle(self) -> None:
+        """Wait until nothing loads or moves."""
+        self.page.wait_for_function(f"{PARTWISE}.isIdle")
+        self.page.wait_for_timeout(60)
+        self.page.wait_for_function(f"{PARTWISE}.isIdle")
+
+    def ask(self, expression: str) -> Any:
+        """The value of an expression on the viewer's testing surface."""
+        return self.page.evaluate(f"{PARTWISE}.{expression}")
+
+    def click_part(self, part_id: int, modifiers: list[str] | None = None) -> None:
+        """Click where the part is seen in the picture."""
+        point = self.ask(f"pointOf({part_id})")
+        self.page.keyboard.down(modifiers[0]) if modifiers else None
+        self.page.mouse.click(point["x"], point["y"])
+        self.page.keyboard.up(modifiers[0]) if modifiers else None
+
+    def row(self, part_id: int) -> Any:
+        """The table's row of a part."""
+        return self.page.locator(f"tr[data-part-id='{part_id}']")
+
+    def selected_rows(self) -> list[int]:
+        """The parts whose rows are marked as selected."""
+        rows = self.page.locator("tr[aria-selected='true']")
+        return [int(rows.nth(i).get_attribute("data-part-id")) for i in range(rows.count())]
+
+    def colour_at(self, part_id: int) -> tuple[int, int, int]:
+        """The colour on the screen in the middle of a part."""
+        point = self.ask(f"pointOf({part_id})")
+        self.page.mouse.move(2, 2)
+        self.settle()
+        picture = Image.open(io.BytesIO(self.page.screenshot())).convert("RGB")
+        return picture.getpixel((round(point["x"]), round(point["y"])))  # type: ignore[return-value]
+
+    def last_sent(self, field: str) -> str:
+        """What the server took of the last edit (“last”) or selection (“chosen”)."""
+        box = self.page.locator(f"#{field} textarea, #{field} input")
+        self.page.wait_for_function(
+            f"document.querySelector('#{field} textarea, #{field} input').value !== ''"
+        )
+        return str(box.input_value())
+
+
+@pytest.fixture
+def viewer(browser: Any, address: str) -> Iterator[Viewer]:
+    """The page with a chair of six parts."""
+    context = browser.new_context(viewport={"width": 1200, "height": 860})
+    shown = Viewer(context.new_page(), address)
+    shown.show("chair")
+    yield shown
+    context.close()
+    assert shown.outside == []
+    assert shown.problems == []
+
+
+def swatch(hex_colour: str) -> tuple[int, ...]:
+    return tuple(int(hex_colour[i : i + 2], 16) for i in (1, 3, 5))
+
+
+def distance(one: tuple[int, ...], other: tuple[int, ...]) -> int:
+    return max(abs(a - b) for a, b in zip(one, other, strict=True))
+
+
+@pytest.mark.browser
+def test_parts_are_drawn_in_the_colours_of_their_swatches(viewer: Viewer) -> None:
+    assert distance(viewer.colour_at(SEAT), swatch("#4a90d9")) < 30
+    assert distance(viewer.colour_at(BACK), swatch("#e2803b")) < 45
+    assert all(part["isDrawn"] for part in viewer.ask("parts()"))
+
+
+@pytest.mark.browser
+def test_a_click_in_the_picture_selects_the_row_and_shift_adds(viewer: Viewer) -> None:
+    viewer.click_part(SEAT)
+    assert viewer.selected_rows() == [SEAT]
+
+    viewer.click_part(BACK, ["Shift"])
+    assert viewer.selected_rows() == [SEAT, BACK]
+    assert "part_ids=(0,)" in viewer.last_sent("chosen") or "(0, 1)" in viewer.last_sent("chosen")
+
+    viewer.page.mouse.click(80, 120)
+    assert viewer.selected_rows() == []
+
+
+@pytest.mark.browser
+def test_a_click_on_a_row_highlights_the_part_and_dims_the_others(viewer: Viewer) -> None:
+    seat, back = viewer.colour_at(SEAT), viewer.colour_at(BACK)
+
+    viewer.row(BACK).click()
+
+    assert viewer.ask("selected()") == [BACK]
+    assert distance(viewer.colour_at(SEAT), seat) > 40
+    assert distance(viewer.colour_at(BACK), back) < 30
+
+
+@pytest.mark.browser
+def test_rows_are_chosen_with_the_keyboard(viewer: Viewer) -> None:
+    viewer.row(SEAT).click()
+    viewer.page.keyboard.press("ArrowDown")
+    viewer.page.keyboard.press("Space")
+    assert viewer.selected_rows() == [SEAT, BACK]
+
+    viewer.page.keyboard.press("Delete")
+    assert len(viewer.ask("parts()")) == 6
+
+    viewer.page.keyboard.press("Escape")
+    assert viewer.selected_rows() == []
+
+
+@pytest.mark.browser
+def test_the_slider_moves_parts_apart_and_back(viewer: Viewer) -> None:
+    slider = viewer.page.locator(".pv-slider")
+    before = viewer.ask("camera()")
+
+    slider.fill("1")
+    viewer.settle()
+    apart = [part["position"] for part in viewer.ask("parts()")]
+    assert sum(any(abs(v) > 0.05 for v in position) for position in apart) >= 5
+    for part in viewer.ask("parts()"):
+        assert viewer.ask(f"pointOf({part['id']})") is not None, "each part stays in the picture"
+
+    slider.fill("0")
+    viewer.settle()
+    assert all(abs(v) < 1e-9 for p in viewer.ask("parts()") for v in p["position"])
+    assert viewer.ask("camera()")["position"] == pytest.approx(before["position"], abs=1e-3)
+
+
+@pytest.mark.browser
+def test_the_eye_hides_a_part_and_isolate_shows_only_the_selection(viewer: Viewer) -> None:
+    viewer.row(SEAT).locator(".pv-eye").click()
+    viewer.settle()
+    assert viewer.ask(f"pointOf({SEAT})") is None
+    assert viewer.ask(f"pointOf({BACK})") is not None
+
+    viewer.page.get_by_role("button", name="Show all").click()
+    viewer.row(LEG_1).click()
+    viewer.page.get_by_role("button", name="Isolate").click()
+    viewer.settle()
+    assert [part["id"] for part in viewer.ask("parts()") if part["isShown"]] == [LEG_1]
+    assert viewer.ask(f"pointOf({SEAT})") is None
+
+
+@pytest.mark.browser
+def test_merge_goes_to_the_server_and_the_view_stays(viewer: Viewer) -> None:
+    merge = viewer.page.get_by_role("button", name="Merge")
+    viewer.row(LEG_1).click()
+    assert merge.is_disabled()
+    viewer.row(LEG_2).click(modifiers=["Control"])
+    viewer.page.locator(".pv-slider").fill("0.5")
+    viewer.settle()
+    camera = viewer.ask("camera()")
+
+    merge.click()
+    viewer.page.wait_for_function(f"{PARTWISE}.revision() === 2")
+    viewer.settle()
+
+    assert "action='merge', part_ids=(2, 3)" in viewer.last_sent("last")
+    assert len(viewer.ask("parts()")) == 5
+    assert viewer.ask("selected()") == [LEG_1]
+    assert viewer.ask("explode()") == 0.5
+    assert viewer.ask("camera()")["position"] == pytest.approx(camera["position"], abs=1e-6)
+
+    viewer.page.locator(".pv-canvas").focus()
+    viewer.page.keyboard.press("Control+z")
+    viewer.page.wait_for_function(f"{PARTWISE}.revision() === 3")
+    assert len(viewer.ask("parts()")) == 6
+
+
+@pytest.mark.browser
+def test_a_name_is_edited_in_its_row(viewer: Viewer) -> None:
+    viewer.row(SEAT).click()
+    viewer.page.keyboard.press("F2")
+    viewer.page.keyboard.type("Cushion")
+    viewer.page.keyboard.press("Enter")
+
+    sent = viewer.last_sent("last")
+    assert "action='rename', part_ids=(0,), name='Cushion'" in sent
+
+
+@pytest.mark.browser
+def test_keys_do_nothing_while_the_focus_is_elsewhere(viewer: Viewer) -> None:
+    viewer.row(SEAT).click()
+    viewer.row(BACK).click(modifiers=["Shift"])
+    viewer.page.locator("#scene textarea, #scene input").focus()
+
+    viewer.page.keyboard.press("m")
+    viewer.page.wait_for_timeout(300)
+
+    assert viewer.ask("revision()") == 1
+
+
+@pytest.mark.browser
+def test_names_of_parts_are_text_only(viewer: Viewer) -> None:
+    viewer.show("hostile")
+    viewer.page.mouse.move(*viewer.ask("pointOf(0)").values())
+    viewer.page.wait_for_timeout(200)
+
+    assert viewer.page.title() != "owned"
+    assert viewer.page.locator(".pv img, .pv script").count() == 0
+    assert viewer.row(0).locator(".pv-name").inner_text().startswith("<img src=x")
+    assert viewer.page.locator(".pv-tip").inner_text().startswith("<img src=x")
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("scene", ["tall", "wide"])
+def test_long_things_are_framed_whole(viewer: Viewer, scene: str) -> None:
+    viewer.show(scene)
+    area = viewer.page.locator(".pv-canvas").bounding_box()
+
+    edges = viewer.ask("extent()")
+
+    assert area["x"] < edges["left"]
+    assert edges["right"] < area["x"] + area["width"]
+    assert area["y"] < edges["top"]
+    assert edges["bottom"] < area["y"] + area["height"]
+    spread = max(
+        (edges["right"] - edges["left"]) / area["width"],
+        (edges["bottom"] - edges["top"]) / area["height"],
+    )
+    assert spread > 0.6
+
+
+@pytest.mark.browser
+def test_states_are_told_over_the_picture(viewer: Viewer) -> None:
+    viewer.show("error", "error")
+    assert "has no faces" in viewer.page.get_by_role("alert").last.inner_text()
+
+    viewer.show("running chair", "running")
+    bar = viewer.page.get_by_role("progressbar")
+    assert bar.get_attribute("aria-valuenow") == "42"
+    assert "Finding boundaries" in viewer.page.locator(".pv-card").first.inner_text()
+    assert viewer.page.get_by_role("button", name="Merge").is_disabled()
+
+    viewer.show("stale chair", "stale")
+    assert "changed" in viewer.page.locator(".pv-card-stale").inner_text()
+
+    viewer.show("missing", "ready")
+    assert "could not be loaded" in viewer.page.locator(".pv-card-error").inner_text()
+
+    viewer.show("empty", "empty")
+    assert "Drop a mesh" in viewer.page.locator(".pv-card-empty").inner_text()
+    assert viewer.ask("memory()")["geometries"] <= 2, "nothing of the last mesh is kept"
+
+
+@pytest.mark.browser
+def test_replacing_meshes_keeps_no_memory(viewer: Viewer) -> None:
+    used = []
+    for scene in ("nested", "chair", "nested", "chair"):
+        viewer.show(scene)
+        viewer.page.wait_for_function(f"{PARTWISE}.parts().every((part) => part.isDrawn)")
+        viewer.settle()
+        used.append(viewer.ask("memory()")["geometries"])
+
+    assert used[0] == used[2]
+    assert used[1] == used[3]
+
+
+@pytest.mark.browser
+def test_the_view_comes_back_after_the_graphics_context_was_lost(viewer: Viewer) -> None:
+    viewer.ask("loseContext()")
+    viewer.page.wait_for_selector(".pv-card-error")
+    viewer.ask("restoreContext()")
+    viewer.page.wait_for_selector(".pv-card-error", state="detached")
+    viewer.settle()
+
+    assert distance(viewer.colour_at(SEAT), swatch("#4a90d9")) < 30
+
+
+@pytest.mark.browser
+def test_without_webgl_the_table_still_works(browser: Any, address: str) -> None:
+    context = browser.new_context()
+    context.add_init_script("HTMLCanvasElement.prototype.getContext = () => null;")
+    viewer = Viewer(context.new_page(), address)
+    viewer.show("chair")
+    viewer.row(SEAT).click()
+
+    assert "WebGL" in viewer.page.locator(".pv-card-error").inner_text()
+    assert viewer.selected_rows() == [SEAT]
+    context.close()
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_phone_shows_everything_without_sideways_scroll(
+    browser: Any, address: str, scheme: str
+) -> None:
+    context = browser.new_context(
+        viewport={"width": 390, "height": 844}, color_scheme=scheme, has_touch=True
+    )
+    viewer = Viewer(context.new_page(), address)
+    viewer.show("chair")
+
+    width = viewer.page.evaluate("document.documentElement.scrollWidth")
+    sizes = viewer.page.evaluate(
+        "[...document.querySelectorAll('.pv button, .pv a')].map((b) => b.getBoundingClientRect())"
+        ".map((r) => Math.min(r.width, r.height))"
+    )
+    canvas = viewer.page.locator(".pv-canvas").bounding_box()
+    table = viewer.page.locator(".pv-table").bounding_box()
+
+    assert width <= 390
+    assert min(sizes) >= 40
+    assert table["y"] > canvas["y"] + canvas["height"]
+    viewer.row(BACK).locator(".pv-swatch").tap()
+    viewer.row(SEAT).locator(".pv-swatch").tap()
+    assert viewer.selected_rows() == [SEAT, BACK]
+    context.close()
