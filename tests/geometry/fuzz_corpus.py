@@ -1,32 +1,39 @@
-"""Makes bad mesh files, each bad in one way, and the small good files that they are made from.
+"""Makes bad mesh files, each bad in one way.
 
 `python -m tests.geometry.fuzz_corpus FOLDER` writes them out for a look.
 """
 
-import base64
-import io
 import json
 import struct
 import sys
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-CORNERS = np.array([[x, y, z] for x in (0, 1) for y in (0, 1) for z in (0, 1)], dtype=np.float64)
-QUADS = np.array(
-    [[0, 1, 3, 2], [4, 6, 7, 5], [0, 4, 5, 1], [2, 3, 7, 6], [0, 2, 6, 4], [1, 5, 7, 3]]
+from tests.geometry.fuzz_archives import bad_archives
+from tests.geometry.mesh_files import (
+    CORNERS,
+    FACES,
+    Tree,
+    ascii_stl,
+    binary_ply,
+    changed_glb,
+    glb,
+    gltf,
+    gltf_parts,
+    good_files,
+    mesh_xml,
+    model_xml,
+    obj,
+    off,
+    ply,
+    stl,
+    threemf,
 )
-FACES = np.concatenate([QUADS[:, [0, 1, 2]], QUADS[:, [0, 2, 3]]], axis=1).reshape(-1, 3)
+
 DEEP = 200_000
 BILLION = 10**9
-CORE = "http://schemas.microsoft.com/3dmanufacturing/core/2015/02"
-RELATIONS = "http://schemas.openxmlformats.org/package/2006/relationships"
-MODEL_KIND = "http://schemas.microsoft.com/3dmanufacturing/2013/01/3dmodel"
-
-Tree = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -37,184 +44,19 @@ class BadFile:
     content: bytes
 
 
-def glb(tree: Tree | bytes, binary: bytes = b"") -> bytes:
-    """A GLB of a JSON tree (or of its text) and a binary chunk, lengths right."""
-    text = tree if isinstance(tree, bytes) else json.dumps(tree).encode()
-    text += b" " * (-len(text) % 4)
-    binary += bytes(-len(binary) % 4)
-    body = struct.pack("<I4s", len(text), b"JSON") + text
-    body += struct.pack("<I4s", len(binary), b"BIN\0") + binary
-    return struct.pack("<4sII", b"glTF", 2, 12 + len(body)) + body
-
-
-def gltf_parts(vertices: np.ndarray = CORNERS, faces: np.ndarray = FACES) -> tuple[Tree, bytes]:
-    """The JSON tree and the binary chunk of one node with one mesh."""
-    points, indices = vertices.astype("<f4").tobytes(), faces.astype("<u4").tobytes()
-    tree: Tree = {
-        "asset": {"version": "2.0"},
-        "scene": 0,
-        "scenes": [{"nodes": [0]}],
-        "nodes": [{"mesh": 0, "name": "box"}],
-        "meshes": [{"primitives": [{"attributes": {"POSITION": 0}, "indices": 1}]}],
-        "accessors": [
-            {"bufferView": 0, "componentType": 5126, "count": len(vertices), "type": "VEC3"},
-            {"bufferView": 1, "componentType": 5125, "count": faces.size, "type": "SCALAR"},
-        ],
-        "bufferViews": [
-            {"buffer": 0, "byteLength": len(points)},
-            {"buffer": 0, "byteOffset": len(points), "byteLength": len(indices)},
-        ],
-        "buffers": [{"byteLength": len(points) + len(indices)}],
-    }
-    return tree, points + indices
-
-
-def changed_glb(*changes: tuple[str, Any]) -> bytes:
-    """The good GLB with values set at paths like "accessors.0.count"; None deletes."""
-    tree, binary = gltf_parts()
-    for path, value in changes:
-        *parents, last = (int(key) if key.isdigit() else key for key in path.split("."))
-        holder: Any = tree
-        for key in parents:
-            holder = holder[key]
-        if value is None:
-            del holder[last]
-        else:
-            holder[last] = value
-    return glb(tree, binary)
-
-
-def gltf(uri: str | None = None, **top: Any) -> bytes:
-    """A glTF text with its buffer as a data URI, or with `uri` in its place."""
-    tree, binary = gltf_parts()
-    data = "data:application/octet-stream;base64," + base64.b64encode(binary).decode()
-    tree["buffers"][0]["uri"] = data if uri is None else uri
-    return json.dumps(tree | top).encode()
-
-
-def obj(vertices: np.ndarray = CORNERS, faces: np.ndarray = FACES, extra: str = "") -> bytes:
-    """An OBJ text; faces may be polygons."""
-    rows = [f"v {x!r} {y!r} {z!r}" for x, y, z in vertices.tolist()]
-    rows += ["f " + " ".join(str(corner + 1) for corner in face) for face in faces.tolist()]
-    return (extra + "\n" + "\n".join(rows) + "\n").encode()
-
-
-def off(vertices: np.ndarray = CORNERS, faces: np.ndarray = FACES) -> bytes:
-    """An OFF text."""
-    rows = ["OFF", f"{len(vertices)} {len(faces)} 0"]
-    rows += [f"{x!r} {y!r} {z!r}" for x, y, z in vertices.tolist()]
-    rows += [" ".join(map(str, [len(face), *face])) for face in faces.tolist()]
-    return ("\n".join(rows) + "\n").encode()
-
-
-def ply_header(kind: str, vertex_count: int, face_count: int) -> str:
-    """The header of a PLY with double positions."""
-    return (
-        f"ply\nformat {kind} 1.0\nelement vertex {vertex_count}\nproperty double x\n"
-        f"property double y\nproperty double z\nelement face {face_count}\n"
-        "property list uchar int vertex_indices\nend_header\n"
-    )
-
-
-def ply(vertices: np.ndarray = CORNERS, faces: np.ndarray = FACES) -> bytes:
-    """A PLY text."""
-    rows = [f"{x!r} {y!r} {z!r}" for x, y, z in vertices.tolist()]
-    rows += [" ".join(map(str, [len(face), *face])) for face in faces.tolist()]
-    return (ply_header("ascii", len(vertices), len(faces)) + "\n".join(rows) + "\n").encode()
-
-
-def binary_ply(
-    vertices: np.ndarray = CORNERS, faces: np.ndarray = FACES, order: str = "<"
-) -> bytes:
-    """A binary PLY of triangles; `order` is numpy's sign."""
-    kind = "binary_little_endian" if order == "<" else "binary_big_endian"
-    rows = np.empty(len(faces), dtype=[("n", "u1"), ("corners", order + "i4", 3)])
-    rows["n"], rows["corners"] = 3, faces
-    header = ply_header(kind, len(vertices), len(faces)).encode()
-    return header + vertices.astype(order + "f8").tobytes() + rows.tobytes()
-
-
-def stl(vertices: np.ndarray = CORNERS, faces: np.ndarray = FACES) -> bytes:
-    """A binary STL."""
-    kind = [("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("attribute", "<u2")]
-    facets = np.zeros(len(faces), dtype=kind)
-    facets["corners"] = vertices[faces]
-    return b"box".ljust(80) + struct.pack("<I", len(faces)) + facets.tobytes()
-
-
-def ascii_stl(vertices: np.ndarray = CORNERS, faces: np.ndarray = FACES) -> bytes:
-    """An STL text."""
-    rows = ["solid box with 2 numbers 3"]
-    for corners in vertices[faces].tolist():
-        rows += [" facet normal 0 0 0", "  outer loop"]
-        rows += [f"   vertex {x!r} {y!r} {z!r}" for x, y, z in corners]
-        rows += ["  endloop", " endfacet"]
-    return ("\n".join([*rows, "endsolid box"]) + "\n").encode()
-
-
-def mesh_xml(vertices: np.ndarray = CORNERS, faces: np.ndarray = FACES) -> str:
-    """The <mesh> of a 3MF object."""
-    points = "".join(f'<vertex x="{x!r}" y="{y!r}" z="{z!r}"/>' for x, y, z in vertices.tolist())
-    rows = "".join(f'<triangle v1="{a}" v2="{b}" v3="{c}"/>' for a, b, c in faces.tolist())
-    return f"<mesh><vertices>{points}</vertices><triangles>{rows}</triangles></mesh>"
-
-
-def model_xml(
-    objects: str | None = None, build: str = '<item objectid="1"/>', head: str = ""
-) -> str:
-    """A 3MF model document."""
-    objects = f'<object id="1">{mesh_xml()}</object>' if objects is None else objects
-    return (
-        f'<?xml version="1.0"?>{head}<model unit="inch" xmlns="{CORE}">'
-        f"<resources>{objects}</resources><build>{build}</build></model>"
-    )
-
-
-def threemf(
-    model: str | bytes | None = None, relations: str | None = None, **others: bytes
-) -> bytes:
-    """A 3MF archive."""
-    start = f'<Relationship Target="/3D/3dmodel.model" Id="r" Type="{MODEL_KIND}"/>'
-    relations = start if relations is None else relations
-    out = io.BytesIO()
-    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr(
-            "_rels/.rels", f'<Relationships xmlns="{RELATIONS}">{relations}</Relationships>'
-        )
-        archive.writestr("3D/3dmodel.model", model_xml() if model is None else model)
-        for name, content in others.items():
-            archive.writestr(name, content)
-    return out.getvalue()
-
-
-def good_files() -> dict[str, bytes]:
-    """The same box in every format, by file name."""
-    return {
-        "box.glb": glb(*gltf_parts()),
-        "box.gltf": gltf(),
-        "box.obj": obj(),
-        "box.ply": ply(),
-        "little.ply": binary_ply(),
-        "big.ply": binary_ply(order=">"),
-        "box.stl": stl(),
-        "text.stl": ascii_stl(),
-        "box.off": off(),
-        "box.3mf": threemf(),
-    }
-
-
 def make_corpus() -> list[BadFile]:
     """All bad files; the names are distinct."""
     groups = (
         _damaged(),
         _bad_numbers(),
         _gltf_lies(),
+        _gltf_claims(),
         _gltf_scenes(),
         _gltf_references(),
         _bad_obj(),
         _bad_ply(),
         _bad_stl_and_off(),
-        _bad_3mf(),
+        bad_archives(),
         _wrong_kinds(),
         _strange_names(),
     )
@@ -271,11 +113,6 @@ def _gltf_lies() -> dict[str, bytes]:
     good = good_files()["box.glb"]
     deep = b"[" * DEEP + b"]" * DEEP
     tree, binary = gltf_parts()
-    sparse = {
-        "count": BILLION,
-        "indices": {"bufferView": 1, "componentType": 5125},
-        "values": {"bufferView": 0},
-    }
     return {
         "magic.glb": b"gltf" + good[4:],
         "version-1.glb": good[:4] + struct.pack("<I", 1) + good[8:],
@@ -289,6 +126,17 @@ def _gltf_lies() -> dict[str, bytes]:
         "deep.gltf": b'{"asset": ' + deep + b"}",
         "nan-in-json.glb": glb(json.dumps(tree).replace('"2.0"', "NaN").encode(), binary),
         "long-number.glb": glb(b'{"asset": ' + b"9" * 6000 + b"}"),
+    }
+
+
+def _gltf_claims() -> dict[str, bytes]:
+    """Accessors and primitives that claim what is not there, or cannot be read."""
+    sparse = {
+        "count": BILLION,
+        "indices": {"bufferView": 1, "componentType": 5125},
+        "values": {"bufferView": 0},
+    }
+    return {
         "asset-version.glb": changed_glb(("asset.version", "1.0")),
         "billion-vertices.glb": changed_glb(("accessors.0.count", BILLION)),
         "billion-corners.glb": changed_glb(("accessors.1.count", 3 * BILLION)),
@@ -461,79 +309,6 @@ def _bad_stl_and_off() -> dict[str, bytes]:
         "long-face.off": text.replace("3 0 1 3", "300 0 1 3").encode(),
         "negative-face.off": text.replace("3 0 1 3", "-3 0 1 3").encode(),
     }
-
-
-def _bad_3mf() -> dict[str, bytes]:
-    good = threemf()
-    laughs = '<!DOCTYPE l [<!ENTITY a "ha"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;">]>'
-    outside = '<!DOCTYPE l [<!ENTITY a SYSTEM "file:///etc/passwd">]>'
-    box = f'<object id="1">{mesh_xml()}</object>'
-    relation = '<Relationship Target="{}" TargetMode="External" Id="r" Type="x"/>'
-    doubling = "".join(
-        f'<object id="{i}"><components>{f"""<component objectid="{i - 1}"/>""" * 2}'
-        "</components></object>"
-        for i in range(2, 42)
-    )
-    cycle = "".join(
-        f'<object id="{a}"><components><component objectid="{b}"/></components></object>'
-        for a, b in ((1, 2), (2, 1))
-    )
-    return {
-        "prose.3mf": b"This is not an archive at all.",
-        "no-model.3mf": _zip({"readme.txt": b"hello"}),
-        "bomb.3mf": threemf(b"<model>" + b" " * 60_000_000),
-        "bomb-beside.3mf": threemf(bomb=bytes(60_000_000)),
-        "lying-size.3mf": _with_smaller_size(good),
-        "encrypted.3mf": _with_flag(good, 1),
-        "60000-files.3mf": _with_entry_count(good, 60_000),
-        "broken-deflate.3mf": good[:60] + b"\xff" * 40 + good[100:],
-        "laughs.3mf": threemf(model_xml(head=laughs)),
-        "outside-entity.3mf": threemf(model_xml(head=outside)),
-        "http-relation.3mf": threemf(relations=relation.format("http://127.0.0.1:9/a")),
-        "file-relation.3mf": threemf(relations=relation.format("file:///etc/passwd")),
-        "parent-relation.3mf": threemf(
-            relations=f'<Relationship Target="../../a.model" Id="r" Type="{MODEL_KIND}"/>'
-        ),
-        "cycle.3mf": threemf(model_xml(cycle)),
-        "doubling.3mf": threemf(model_xml(box + doubling, '<item objectid="41"/>')),
-        "missing-object.3mf": threemf(model_xml(build='<item objectid="77"/>')),
-        "nothing-built.3mf": threemf(model_xml(build="")),
-        "deep.3mf": threemf("<a>" * 100_000),
-        "cut-xml.3mf": threemf(model_xml()[:-40]),
-        "short-transform.3mf": threemf(model_xml(build='<item objectid="1" transform="1 0 0"/>')),
-        "unheard-unit.3mf": threemf(model_xml().replace("inch", "cubit")),
-        "no-corner.3mf": threemf(model_xml().replace('v3="', 'w3="')),
-        "words.3mf": threemf(model_xml().replace('x="1.0"', 'x="one"')),
-    }
-
-
-def _zip(parts: dict[str, bytes]) -> bytes:
-    out = io.BytesIO()
-    with zipfile.ZipFile(out, "w") as archive:
-        for name, content in parts.items():
-            archive.writestr(name, content)
-    return out.getvalue()
-
-
-def _with_smaller_size(archive: bytes) -> bytes:
-    """The last entry's unpacked size in the directory made smaller than it is."""
-    at = archive.rindex(b"PK\x01\x02")
-    return archive[: at + 24] + struct.pack("<I", 100) + archive[at + 28 :]
-
-
-def _with_flag(archive: bytes, flag: int) -> bytes:
-    """A flag set on all entries of the directory and before their data."""
-    data = bytearray(archive)
-    for magic, offset in ((b"PK\x01\x02", 8), (b"PK\x03\x04", 6)):
-        at = -1
-        while (at := archive.find(magic, at + 1)) >= 0:
-            data[at + offset] |= flag
-    return bytes(data)
-
-
-def _with_entry_count(archive: bytes, count: int) -> bytes:
-    at = archive.rindex(b"PK\x05\x06")
-    return archive[: at + 8] + struct.pack("<HH", count, count) + archive[at + 12 :]
 
 
 def _wrong_kinds() -> dict[str, bytes]:

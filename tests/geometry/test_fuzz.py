@@ -9,7 +9,8 @@ import pytest
 from partwise.core.errors import MeshError
 from partwise.core.worker import WorkerPool
 from partwise.geometry.mesh_io import MeshLimits, load_mesh
-from tests.geometry.fuzz_corpus import BadFile, good_files, make_corpus
+from tests.geometry.fuzz_corpus import BadFile, make_corpus
+from tests.geometry.mesh_files import good_files
 
 CORPUS = make_corpus()
 LIMITS = MeshLimits(parse_memory_bytes=2**30)
