@@ -18,6 +18,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # gradio asks its own server at start
     options = _parser().parse_args(arguments)
     try:
         configuration = load_configuration(overrides={"host": options.host, "port": options.port})

@@ -52,8 +52,8 @@ def build_generate_tab(studio: Studio) -> GenerateTab:
         engine = gr.Dropdown(
             [("Automatic", AUTO), ("Built-in geometric", GEOMETRIC)], value=AUTO, label="Engine"
         )
-    plan = gr.HTML(elem_id="generate-plan")
     with gr.Row(elem_classes="pw-actions"):
+        plan = gr.HTML(elem_id="generate-plan", elem_classes="pw-grow")
         start = gr.Button("Generate", variant="primary", interactive=False, elem_id="generate")
         stop = gr.Button("Cancel", interactive=False, elem_id="generate-cancel")
     viewer = build_part_viewer("generate-viewer", "Closed parts")

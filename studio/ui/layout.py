@@ -30,9 +30,9 @@ def build_page(studio: Studio) -> gr.Blocks:
     ) as page:
         gr.HTML(_header(studio), js_on_load=_TOGGLE_THEME, elem_id="header")
         with gr.Row(elem_classes="pw-columns"):
-            with gr.Column(scale=5, min_width=320, elem_classes="pw-main"):
+            with gr.Column(min_width=320, elem_classes="pw-main"):
                 _build_tabs(studio)
-            with gr.Column(scale=2, min_width=300, elem_classes="pw-side"):
+            with gr.Column(min_width=320, elem_classes="pw-side"):
                 build_memory_panel(studio.monitor, studio.manager)
                 zerogpu.build_gpu_probe()
         api.build_api(studio)

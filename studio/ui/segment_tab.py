@@ -82,8 +82,8 @@ class _Page:
         self.studio = studio
         self.facts = gr.HTML(elem_id="facts")
         self.controls = _build_controls(studio)
-        self.plan = gr.HTML(elem_id="plan")
         with gr.Row(elem_classes="pw-actions"):
+            self.plan = gr.HTML(elem_id="plan", elem_classes="pw-grow")
             self.start = gr.Button(
                 "Segment", variant="primary", interactive=False, elem_id="segment"
             )
@@ -125,8 +125,7 @@ def build_segment_tab(studio: Studio) -> SegmentTab:
             label="Mesh: glb, gltf, obj, ply, stl, off or 3mf",
             file_types=FILE_TYPES,
             type="filepath",
-            height=150,
-            min_width=240,
+            height=124,
             elem_id="upload",
         )
         cards = examples.build_cards()
