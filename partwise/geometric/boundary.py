@@ -11,10 +11,20 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import breadth_first_order, connected_components
 
-from partwise.geometry.topology import Edges, Floats, Ints, face_areas, mesh_edges
+from partwise.geometry.topology import (
+    Edges,
+    Floats,
+    Ints,
+    adjacent_faces,
+    face_areas,
+    face_components,
+    mesh_edges,
+)
 
 Bools = NDArray[np.bool_]
 FLIPPED_SIDE = np.array([1, 0, 2])
+UNTANGLE_ROUNDS = 32
+SHEET_SHARE = 0.9
 
 
 @dataclass(frozen=True)
@@ -32,15 +42,34 @@ class Manifold:
 
 
 def proper_faces(faces: Ints, labels: NDArray[np.integer]) -> Ints:
-    """Indices of the faces with three different corners, the first of equal ones of a label."""
+    """Indices of the faces worth keeping: three different corners, no repeats within a label.
+
+    A face and its mirror image are both kept, but for bodies that consist of such pairs: these are
+    sheets drawn on both sides, of which one side is kept.
+    """
+    rank = np.argsort(np.argsort(faces, axis=1), axis=1)
+    is_mirrored = (rank[:, 1] - rank[:, 0]) % 3 == 2
     ordered = np.sort(faces, axis=1)
     is_proper = (ordered[:, 0] != ordered[:, 1]) & (ordered[:, 1] != ordered[:, 2])
-    order = np.lexsort((ordered[:, 2], ordered[:, 1], ordered[:, 0], labels))
-    ordered, sorted_labels = ordered[order], labels[order]
-    is_repeat = np.zeros(len(faces), dtype=bool)
-    same = np.all(ordered[1:] == ordered[:-1], axis=1) & (sorted_labels[1:] == sorted_labels[:-1])
-    is_repeat[order[1:][same]] = True
-    return np.nonzero(is_proper & ~is_repeat)[0]
+    keys = np.column_stack([labels, ordered, is_mirrored])
+    _, first, count = _first_of_each(keys[:, :4])
+    has_twin = (count > 1) & is_proper
+    if not np.any(has_twin):
+        return np.nonzero(is_proper)[0]
+    body = face_components(len(faces), adjacent_faces(mesh_edges(faces))[0])
+    is_sheet = np.bincount(body, has_twin) >= SHEET_SHARE * np.bincount(body)
+    first_of_side = _first_of_each(keys)[1]
+    is_first = np.where(is_sheet[body], first, first_of_side) == np.arange(len(faces))
+    return np.nonzero(is_proper & is_first)[0]
+
+
+def _first_of_each(keys: Ints) -> tuple[Ints, Ints, Ints]:
+    """For rows: the order that sorts them, the first row equal to each, how many are equal."""
+    order = np.lexsort(keys.T[::-1])
+    is_new = np.append(True, np.any(keys[order][1:] != keys[order][:-1], axis=1))
+    group = np.empty(len(keys), dtype=np.int64)
+    group[order] = np.cumsum(is_new) - 1
+    return order, order[is_new][group], np.bincount(group)[group]
 
 
 def build_manifold(vertices: Floats, faces: Ints, labels: NDArray[np.integer]) -> Manifold:
@@ -52,7 +81,36 @@ def build_manifold(vertices: Floats, faces: Ints, labels: NDArray[np.integer]) -
     partner = pair_sides(vertices, faces, labels)
     turned, partner = _agree(vertices, faces, partner)
     split, origin = split_vertices(turned, partner)
+    for _ in range(UNTANGLE_ROUNDS):
+        swapped = _untangled(split, partner)
+        if swapped is None:
+            break
+        partner = swapped
+        split, origin = split_vertices(turned, partner)
     return Manifold(split, origin, partner)
+
+
+def _untangled(faces: Ints, partner: Ints) -> Ints | None:
+    """The pairing with partners swapped where two pairs still lie on one edge; None if none do.
+
+    Swapping parts the fans at both ends of the edge, so that their vertices can be split.
+    """
+    edges = mesh_edges(faces)
+    order = np.argsort(edges.side_edge, kind="stable")
+    starts = np.concatenate([[0], np.cumsum(edges.counts)])
+    swapped = partner.copy()
+    touched: set[int] = set()
+    for edge in np.nonzero(edges.counts > 3)[0]:
+        ends = edges.vertices[edge].tolist()
+        sides = order[starts[edge] : starts[edge + 1]]
+        forward = [s for s in sides if partner[s] >= 0 and faces.ravel()[s] == ends[0]]
+        if len(forward) < 2 or not touched.isdisjoint(ends):
+            continue
+        touched.update(ends)
+        one, two = forward[:2]
+        swapped[one], swapped[two] = partner[two], partner[one]
+        swapped[partner[two]], swapped[partner[one]] = one, two
+    return swapped if touched else None
 
 
 def side_ends(faces: Ints) -> tuple[Ints, Ints]:
@@ -89,7 +147,8 @@ def _pair_fan(
     angle = np.arctan2(apex @ second, apex @ first)
     is_forward = faces.ravel()[sides] == low
     # Solid lies just before a forward side and just after a backward one, turning about the edge.
-    rank = np.lexsort((~is_forward, np.round(angle, 9)))
+    angle = np.where(angle < 1e-9 - np.pi, np.pi, np.round(angle, 9))
+    rank = np.lexsort((~is_forward, angle))
     around = [(int(sides[i]), bool(is_forward[i]), int(labels[sides[i] // 3])) for i in rank]
     labels_here = sorted({entry[2] for entry in around})
     pairs: list[tuple[int, int]] = []
