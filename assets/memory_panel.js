@@ -151,11 +151,12 @@ function modelItem(model, figures, open) {
   if (isLoaded && model.precision) name.append(make('small', '', model.precision));
   item.append(make('i', 'pm-dot'), name);
   if (model.why) {
-    item.append(make('span', 'pm-size', 'not here'));
+    const isAbsent = model.why.includes('weights not present');
+    const why = isAbsent ? 'weights not present: what it needs' : 'cannot be loaded here: why';
     const details = make('details');
     details.dataset.name = model.title;
     details.open = open.has(model.title);
-    details.append(make('summary', '', 'cannot be loaded here: why'), make('div', '', model.why));
+    details.append(make('summary', '', why), make('div', '', model.why));
     item.append(details);
     return item;
   }
@@ -256,10 +257,9 @@ function patterns() {
   add('activations', 6, draw('path', { d: 'M-1 7 L7 -1 M-1 1 L1 -1 M5 7 L7 5' }, 'stripe'));
   add('cache', 5, draw('circle', { cx: 2.5, cy: 2.5, r: 1.1 }, 'dot'));
   add('context', 5, draw('path', { d: 'M2.5 0 V5' }, 'stripe'));
-  add('unattributed', 6, draw('path', { d: 'M-1 -1 L7 7 M-1 7 L7 -1' }, 'stripe'));
   return defs;
 }
-const patternOf = { activations: 'activations', workers: 'activations', cache: 'cache', context: 'context', unattributed: 'unattributed' };
+const patternOf = { activations: 'activations', workers: 'activations', cache: 'cache', context: 'context' };
 
 function addGrid(svg, width, top, y) {
   for (const share of [0, 0.5, 1]) {

@@ -38,7 +38,7 @@ _LABELS = {
     "activations": "Activations",
     "cache": "Cache",
     "context": "Context",
-    "unattributed": "Not told apart",
+    "unattributed": "Context, others",
     "unknown": "Not known",
     "driver": "Driver",
     "app": "Partwise",
@@ -47,7 +47,7 @@ _LABELS = {
     "free": "Free",
 }
 _HOST_SERIES = ("weights", "app", "workers")
-_DEVICE_SERIES = ("weights", "activations", "cache", "context", "unattributed")
+_DEVICE_SERIES = ("weights", "activations", "cache", "context")
 
 Payload = dict[str, Any]
 
@@ -199,11 +199,11 @@ def _main(reading: MemoryReading) -> tuple[list[str], list[float | None]]:
             "weights": shares.weight_bytes,
             "activations": shares.activations_bytes,
             "cache": shares.cache_bytes,
-            "context": shares.context_bytes,
-            "others": shares.others_bytes,
         }
         if shares.context_bytes is None:
             sizes["unattributed"] = shares.unattributed_bytes
+        else:
+            sizes |= {"context": shares.context_bytes, "others": shares.others_bytes}
         if shares.driver_bytes:
             sizes["driver"] = shares.driver_bytes
         sizes["free"] = shares.free_bytes
@@ -239,18 +239,18 @@ def _series(reading: MemoryReading) -> tuple[str, ...]:
 
 
 def _series_bytes(reading: MemoryReading) -> list[int]:
-    """What Partwise itself holds, in the order of `_series`; others' part only when not apart."""
+    """What Partwise itself is known to hold, in the order of `_series`."""
     if not reading.device.is_gpu:
         host = reading.host_shares
         return [host.weight_bytes, host.app_bytes, host.worker_bytes]
     shares, allocator = reading.shares, reading.device.allocator
     if shares is not None:
         own = [shares.weight_bytes, shares.activations_bytes, shares.cache_bytes]
-        return [*own, shares.context_bytes or 0, shares.unattributed_bytes]
+        return [*own, shares.context_bytes or 0]
     if allocator is None:
         return [0] * len(_DEVICE_SERIES)
     cache = allocator.reserved_bytes - allocator.allocated_bytes
-    return [0, allocator.allocated_bytes, cache, 0, 0]
+    return [0, allocator.allocated_bytes, cache, 0]
 
 
 def _held(reading: MemoryReading) -> int:
@@ -263,7 +263,7 @@ def _point(reading: MemoryReading) -> list[float | None]:
 
 def _figures(reading: MemoryReading) -> list[tuple[str, int | None]]:
     """The table: each row's label and bytes."""
-    device, host = reading.device, reading.host
+    device, host, shares = reading.device, reading.host, reading.shares
     rows: list[tuple[str, int | None]] = []
     if device.is_gpu:
         allocator = device.allocator or AllocatorMemory(0, 0)
@@ -272,6 +272,8 @@ def _figures(reading: MemoryReading) -> list[tuple[str, int | None]]:
             ("Reserved by torch", allocator.reserved_bytes),
             ("Peak allocated", allocator.peak_allocated_bytes),
             ("Peak reserved", allocator.peak_reserved_bytes),
+            ("Context and libraries", shares.context_bytes if shares else None),
+            ("Other programs", shares.others_bytes if shares else None),
             ("Used by all programs", device.used_bytes),
             ("GPU total", device.total_bytes),
         ]
