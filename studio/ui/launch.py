@@ -21,7 +21,7 @@ def launch_page(studio: Studio, *, open_browser: bool = False, block: bool = Tru
     """
     app = studio.configuration.app
     host = _host(studio)
-    os.environ["GRADIO_TEMP_DIR"] = str(studio.workspace.root / "uploads")
+    os.environ["GRADIO_TEMP_DIR"] = str(studio.workspace.uploads)
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     page = build_page(studio)
     page.queue(max_size=None, default_concurrency_limit=None)
@@ -48,8 +48,8 @@ def launch_page(studio: Studio, *, open_browser: bool = False, block: bool = Tru
         )
     except OSError as err:
         raise ConfigError(
-            f"Port {app.port} on {host} cannot be used ({err}). Stop what uses it, or choose "
-            "another with --port."
+            f"Port {app.port} on {host} cannot be used. Stop what uses it, or choose another with "
+            "--port."
         ) from err
     logger.info("Partwise is ready: %s", page.local_url)
     if block:

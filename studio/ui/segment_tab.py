@@ -2,19 +2,18 @@
 
 from collections.abc import Generator
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from gradio.utils import get_upload_folder
 
-from partwise.core.errors import AppError
+from partwise.core.errors import AppError, ConfigError
 from partwise.geometric.segment import SegmentSettings
 from studio.catalog import AUTO, GEOMETRIC, SEGMENT
 from studio.segment import MAX_PART_COUNT, settings_for
 from studio.ui import examples, flows, views
 from studio.ui.errors import as_toast, shown
 from studio.ui.flows import Status, Steps
+from studio.ui.uploads import taken_upload
 from studio.ui.viewer import build_part_viewer, parse_action
 from studio.workflow import Studio
 from studio.workspace import Session
@@ -65,8 +64,8 @@ class _Choice:
     def __init__(self, studio: Studio, values: tuple[Any, ...]) -> None:
         preset, self.engine, is_auto, part_count, detail, seed = values
         self.preset = studio.configuration.preset(str(preset))
-        self._part_count = None if is_auto else int(part_count)
-        self._detail, self._seed = float(detail), int(seed or 0)
+        self._part_count = None if is_auto else int(part_count or 0)
+        self._detail, self._seed = float(detail or 0), int(seed or 0)
 
     def settings(self) -> SegmentSettings:
         """The settings of a run; raises `ConfigError` when out of range."""
@@ -81,14 +80,22 @@ class _Page:
     def __init__(self, studio: Studio) -> None:
         self.studio = studio
         self.facts = gr.HTML(elem_id="facts")
-        self.controls = _build_controls(studio)
+        presets = [(preset.title, name) for name, preset in studio.configuration.presets.items()]
         with gr.Row(elem_classes="pw-actions"):
-            self.plan = gr.HTML(elem_id="plan", elem_classes="pw-grow")
+            preset = gr.Radio(
+                presets,
+                value=DEFAULT_PRESET,
+                label="Preset",
+                elem_id="preset",
+                elem_classes="pw-grow",
+            )
             self.start = gr.Button(
                 "Segment", variant="primary", interactive=False, elem_id="segment"
             )
             self.stop = gr.Button("Cancel", interactive=False, elem_id="segment-cancel")
             self.send = gr.Button("Send to Generate ▸", interactive=False, elem_id="send")
+        self.plan = gr.HTML(elem_id="plan")
+        self.controls = _build_controls(preset)
         self.viewer = build_part_viewer("segment-viewer", "Parts of the mesh")
 
     def outputs(self) -> list[Any]:
@@ -136,9 +143,7 @@ def build_segment_tab(studio: Studio) -> SegmentTab:
     return SegmentTab(page.viewer, page.send)
 
 
-def _build_controls(studio: Studio) -> _Controls:
-    presets = [(preset.title, name) for name, preset in studio.configuration.presets.items()]
-    preset = gr.Radio(presets, value=DEFAULT_PRESET, label="Preset", elem_id="preset")
+def _build_controls(preset: gr.Radio) -> _Controls:
     with gr.Accordion("Advanced", open=False), gr.Row():
         engine = gr.Dropdown(
             [("Automatic", AUTO), ("Built-in geometric", GEOMETRIC)], value=AUTO, label="Engine"
@@ -157,13 +162,13 @@ def _wire_opening(page: _Page, upload: gr.File, cards: gr.HTML) -> None:
 
     def open_upload(path: str, request: gr.Request, *values: Any) -> Updates:
         session, choice = page.session(request), _Choice(studio, values)
-        uploaded = checked_upload(path)
-        try:
-            steps = flows.open_mesh(studio, session, uploaded, uploaded.name)
-            for update in page.play(session, choice, steps):
-                yield (None, *update)
-        finally:
-            uploaded.unlink(missing_ok=True)
+
+        def steps() -> Steps[None]:
+            with taken_upload(session, path) as (own, name):
+                yield from flows.open_mesh(studio, session, own, name)
+
+        for update in page.play(session, choice, steps()):
+            yield (None, *update)
 
     def open_example(event: gr.EventData, request: gr.Request, *values: Any) -> Updates:
         example = examples.chosen_example(event)
@@ -180,12 +185,15 @@ def _wire_cutting(page: _Page) -> None:
 
     def cut(request: gr.Request, *values: Any) -> Updates:
         session, choice = page.session(request), _Choice(studio, values)
-        steps = flows.cut(studio, session, choice.settings(), choice.engine)
-        yield from page.play(session, choice, steps)
+
+        def steps() -> Steps[None]:
+            yield from flows.cut(studio, session, choice.settings(), choice.engine)
+
+        yield from page.play(session, choice, steps())
 
     def settings_changed(request: gr.Request, *values: Any) -> tuple[Any, ...]:
         session, choice = page.session(request), _Choice(studio, values)
-        return page.show(session, idle_status(session, choice.settings()), choice)
+        return page.show(session, idle_status(session, choice), choice)
 
     def cancel(request: gr.Request) -> gr.Button:
         page.session(request).cancel_job()
@@ -204,27 +212,22 @@ def _wire_edits(page: _Page) -> None:
             flows.apply_edit(session, parse_action(event._data))
         except (AppError, ValueError) as err:
             raise as_toast(err) from err
-        return page.show(session, idle_status(session, choice.settings()), choice)
+        return page.show(session, idle_status(session, choice), choice)
 
     page.viewer.submit(edit_parts, page.controls.inputs(), page.outputs(), **AT_ONCE)
 
 
-def idle_status(session: Session, settings: SegmentSettings) -> Status:
+def idle_status(session: Session, choice: _Choice) -> Status:
     """What to say when nothing runs: ready, done, or that the settings changed since the run."""
     document = session.document
     if session.is_busy:
         return Status("running")
+    try:
+        settings = choice.settings()
+    except ConfigError as err:
+        return Status("error", err.message)
     if document is None or document.segmentation is None:
         return Status("ready")
     if document.segmentation.settings not in ({}, asdict(settings)):
         return Status("stale", "The settings were changed. Segment again to apply them.")
     return Status("done")
-
-
-def checked_upload(path: str) -> Path:
-    """The uploaded file; raises `AppError` for a path that is not one of this server's uploads."""
-    folder = Path(get_upload_folder()).resolve()
-    resolved = Path(path).resolve()
-    if not resolved.is_relative_to(folder) or not resolved.is_file():
-        raise AppError("This file was not uploaded here. Upload it first.")
-    return resolved
