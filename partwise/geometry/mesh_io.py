@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from partwise.core.errors import EngineError, MeshError
+from partwise.core.errors import EngineError
 from partwise.core.progress import CancelToken, Progress, ProgressCallback, ignore_progress
 from partwise.core.worker import WorkerLimits, WorkerOutOfMemory, WorkerPool, WorkerTimeout
 from partwise.geometry.limits import (
@@ -26,7 +26,6 @@ from partwise.geometry.limits import (
     clean_name,
     counted,
     extension_of,
-    shown_name,
 )
 from partwise.geometry.read_3mf import check_3mf, read_3mf
 from partwise.geometry.read_facts import describe, is_degenerate, measure
@@ -127,36 +126,29 @@ def load_mesh(
         _check_file(path, extension, limits)
     except Refusal as refusal:
         raise refusal.about(name) from None
-    worker_limits = WorkerLimits(limits.parse_timeout_s, limits.parse_memory_bytes)
-    job = "partwise.geometry.mesh_io:parse_mesh"
-    shown = shown_name(name)
     try:
         mesh: SourceMesh = pool.run(
-            job,
-            path,
-            extension,
-            limits,
-            name,
-            limits=worker_limits,
+            "partwise.geometry.mesh_io:parse_mesh",
+            *(path, extension, limits, name),
+            limits=WorkerLimits(limits.parse_timeout_s, limits.parse_memory_bytes),
             cancel=cancel,
             progress=progress,
         )
-    except WorkerTimeout as err:
-        raise MeshError(
-            f"{shown} took longer than {limits.parse_timeout_s:.0f} s to read. "
-            "Simplify the mesh or save it as glb, then load it again."
-        ) from err
-    except WorkerOutOfMemory as err:
-        raise MeshError(
-            f"{shown} needs more memory to read than is allowed here. "
-            "Simplify the mesh or save it as glb, then load it again."
-        ) from err
     except EngineError as err:
-        raise MeshError(
-            f"{shown} could not be read: {err.message} "
-            "If it happens again, export the mesh once more, best as glb."
-        ) from err
+        raise _child_failure(err, limits).about(name) from err
     return mesh
+
+
+def _child_failure(error: EngineError, limits: MeshLimits) -> Refusal:
+    smaller = "Simplify the mesh or save it as glb, then load it again."
+    if isinstance(error, WorkerTimeout):
+        return Refusal(f"took longer than {limits.parse_timeout_s:g} s to read", smaller)
+    if isinstance(error, WorkerOutOfMemory):
+        return Refusal("needs more memory to read than is allowed here", smaller)
+    return Refusal(
+        "could not be read: the process that reads it ended without a result",
+        "Load it again. If it happens again, export the mesh once more, best as glb.",
+    )
 
 
 def parse_mesh(

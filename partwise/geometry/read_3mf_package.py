@@ -31,7 +31,7 @@ class Package:
         _check_directory_size(path)
         try:
             self._zip = zipfile.ZipFile(path)
-        except (zipfile.BadZipFile, ValueError, OSError, struct.error) as err:
+        except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError, struct.error) as err:
             raise Refusal(_DAMAGED) from err
         self._entries = {part_name(info.filename): info for info in self._zip.infolist()}
         try:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from partwise.geometry.limits import MeshLimits, Refusal, check_fits, external_reference
 from partwise.geometry.read_gltf_json import GltfDocument, check_index, child, whole
+from partwise.geometry.read_raw import to_float64
 from partwise.geometry.topology import Floats, Ints
 
 _KINDS = {5120: "i1", 5121: "u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5126: "<f4"}
@@ -102,7 +103,7 @@ class GltfArrays:
     def floats(self, number: int, width: int) -> Floats:
         """(N, width) float64, normalised numbers turned into [−1, 1]."""
         values, is_normalized = self._read(number, width)
-        result = values.astype(np.float64)
+        result = to_float64(values)
         if is_normalized and values.dtype.kind in "iu":
             result = np.maximum(result / float(np.iinfo(values.dtype).max), -1.0)
         return result

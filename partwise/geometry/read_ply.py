@@ -21,7 +21,7 @@ from partwise.geometry.read_ply_header import (
     read_ply_header,
 )
 from partwise.geometry.read_polygons import strip_triangles
-from partwise.geometry.read_raw import RawMesh, single_node, triangle_sizes
+from partwise.geometry.read_raw import RawMesh, single_node, to_float64, triangle_sizes
 from partwise.geometry.read_text import parse_floats
 from partwise.geometry.topology import Floats, Ints
 
@@ -120,7 +120,7 @@ def _read_vertices(body: memoryview, offset: int, element: PlyElement, order: st
     if rows is None:
         raise Refusal(_CUT_OFF)
     columns = [rows[str(element.names.index(axis))] for axis in "xyz"]
-    return np.stack(columns, axis=1).astype(np.float64)
+    return np.stack([to_float64(column) for column in columns], axis=1)
 
 
 def _read_indices(
@@ -177,12 +177,14 @@ def _scan(
                 raise Refusal(_CUT_OFF)
             if unpack is None:
                 continue
-            length = int(unpack(body, offset - width)[0])
+            length = unpack(body, offset - width)[0]  # of a text a float, perhaps NaN
+            if not 0 <= length <= end or length != int(length):
+                raise Refusal(_CUT_OFF)
             if is_wanted:
                 starts.append(offset)
-                sizes.append(length)
-            offset += length * item_bytes
-            if length < 0 or offset > end:
+                sizes.append(int(length))
+            offset += int(length) * item_bytes
+            if offset > end:
                 raise Refusal(_CUT_OFF)
     return np.array(starts, dtype=np.int64), np.array(sizes, dtype=np.int64), offset
 

@@ -130,7 +130,8 @@ def _element(words: list[str]) -> PlyElement:
 
 def _property(words: list[str]) -> PlyProperty:
     kinds = words[2:4] if words[1:2] == ["list"] else words[1:2]
-    if len(words) != len(kinds) + (3 if len(kinds) == 2 else 2) or not set(kinds) <= set(_KINDS):
+    is_list = len(kinds) == 2
+    if len(words) != (5 if is_list else 3) or not set(kinds) <= set(_KINDS):
         raise Refusal(f"has a PLY property of unknown type (“{' '.join(words)[:60]}”)")
     codes = [_KINDS[kind] for kind in kinds]
     if len(codes) == 1:

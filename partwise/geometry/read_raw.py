@@ -1,6 +1,7 @@
 """What every reader returns: polygons in the file's order, before triangulation and welding."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +40,12 @@ def single_node(
 def triangle_sizes(count: int) -> Ints:
     """`sizes` of `count` triangles."""
     return np.full(count, 3, dtype=np.int64)
+
+
+def to_float64(values: NDArray[Any]) -> Floats:
+    """The same numbers as float64; bit patterns that are no number become NaN, refused later."""
+    with np.errstate(invalid="ignore"):
+        return values.astype(np.float64)
 
 
 def placed(points: Floats, faces: Ints, matrix: Floats) -> tuple[Floats, Ints]:

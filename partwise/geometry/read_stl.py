@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from partwise.geometry.limits import HEAD_BYTES, MeshLimits, Refusal, check_faces, check_fits
-from partwise.geometry.read_raw import RawMesh, single_node, triangle_sizes
+from partwise.geometry.read_raw import RawMesh, single_node, to_float64, triangle_sizes
 from partwise.geometry.read_text import parse_floats
 from partwise.geometry.topology import Floats
 
@@ -63,7 +63,7 @@ def _read_binary(data: bytes, limits: MeshLimits) -> Floats:
     count = _check_binary(data[:HEAD_BYTES], len(data), limits)
     facet = np.dtype([("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("attribute", "<u2")])
     facets = np.frombuffer(data, dtype=facet, count=count, offset=_HEADER_BYTES)
-    return facets["corners"].reshape(-1, 3).astype(np.float64)
+    return to_float64(facets["corners"].reshape(-1, 3))
 
 
 def _read_text(data: bytes, limits: MeshLimits) -> Floats:

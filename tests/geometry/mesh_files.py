@@ -190,11 +190,13 @@ def good_files() -> dict[str, bytes]:
     }
 
 
-def parse(content: bytes, file_name: str, folder: Path) -> SourceMesh:
+def parse(
+    content: bytes, file_name: str, folder: Path, limits: MeshLimits | None = None
+) -> SourceMesh:
     """Read a file's content in this process."""
     path = folder / "upload"
     path.write_bytes(content)
-    return parse_mesh(path, file_name.rpartition(".")[2], MeshLimits(), file_name)
+    return parse_mesh(path, file_name.rpartition(".")[2], limits or MeshLimits(), file_name)
 
 
 def corners_of(mesh: SourceMesh) -> np.ndarray:

@@ -1,4 +1,5 @@
 import base64
+import contextlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,6 +38,7 @@ from tests.geometry.mesh_files import (
 )
 
 LIMITS = MeshLimits()
+SMALL = MeshLimits(max_faces=10_000, max_vertices=10_000)
 
 
 @pytest.fixture(scope="module")
@@ -289,3 +291,24 @@ def test_a_long_json_is_checked_in_the_child(pool: WorkerPool, tmp_path: Path) -
     path.write_text(json.dumps(tree))
     with pytest.raises(MeshError, match="never opened"):
         load_mesh(path, limits=LIMITS, pool=pool)
+
+
+# Spoiled files
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    file_name=st.sampled_from(sorted(good_files())),
+    spots=st.lists(
+        st.tuples(st.floats(0, 1), st.integers(0, 6), st.binary(max_size=5)), min_size=1, max_size=5
+    ),
+)
+def test_any_spoiled_file_loads_or_is_refused(
+    file_name: str, spots: list[tuple[float, int, bytes]], tmp_path_factory: Any
+) -> None:
+    content = bytearray(good_files()[file_name])
+    for where, length, new in spots:
+        start = int(where * len(content))
+        content[start : start + length] = new
+    with contextlib.suppress(MeshError):
+        parse(bytes(content), file_name, tmp_path_factory.getbasetemp(), SMALL)
