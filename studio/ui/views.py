@@ -67,7 +67,7 @@ def _filled(session: Session, document: Document, kind: str, status: Status) -> 
         )
         revision = document.revision
         return ViewerState(
-            mesh_key=f"{document.key}-{kind}",
+            mesh_key=document.key,
             revision=revision,
             glb_url=file_url(session.capability, kind, revision, VIEW),
             state=status.state,

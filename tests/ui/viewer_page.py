@@ -18,6 +18,7 @@ from starlette.staticfiles import StaticFiles
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from partwise.geometry.export import ExportPart, write_parts_glb
 from studio.ui.viewer import (
     BUNDLE,
     BUNDLE_URL,
@@ -94,12 +95,11 @@ def wide() -> list[tuple[str, trimesh.Trimesh]]:
 
 def write_glb(name: str, parts: dict[int, tuple[str, trimesh.Trimesh]]) -> str:
     """Write a file of named nodes with their part ids; returns its address."""
-    scene = trimesh.Scene()
-    for part_id, (part_name, mesh) in parts.items():
-        shown = mesh.copy()
-        shown.metadata = {"part_id": part_id}
-        scene.add_geometry(shown, node_name=part_name, geom_name=part_name)
-    (FILES / name).write_bytes(scene.export(file_type="glb"))
+    written = [
+        ExportPart(part_id, part_name, (128, 128, 128), mesh.vertices, mesh.faces)
+        for part_id, (part_name, mesh) in parts.items()
+    ]
+    (FILES / name).write_bytes(write_parts_glb(written))
     return f"partwise/files/{name}"
 
 

@@ -75,25 +75,15 @@ export class Model {
     part.group.add(own);
   }
 
+  // Files that bring normals keep them.
   #prepareNormals() {
     for (const part of this.parts.values()) {
       for (const mesh of part.meshes) {
-        if (mesh.geometry.attributes.normal && !mesh.geometry.index) continue;
-        if (this.faces > MOST_FACES_FOR_CREASES) {
-          if (!mesh.geometry.attributes.normal) mesh.geometry.computeVertexNormals();
-          continue;
-        }
-        if (mesh.geometry.attributes.uv || mesh.geometry.attributes.color) {
-          if (!mesh.geometry.attributes.normal) mesh.geometry.computeVertexNormals();
-          continue;
-        }
-        const made = creasedTriangles(plainPositions(mesh.geometry), mesh.geometry.index?.array ?? null, CREASE);
-        const creased = new BufferGeometry();
-        creased.setAttribute("position", new BufferAttribute(made.position, 3));
-        creased.setAttribute("normal", new BufferAttribute(made.normal, 3));
-        creased.boundingBox = mesh.geometry.boundingBox;
-        mesh.geometry.dispose();
-        mesh.geometry = creased;
+        const { geometry } = mesh;
+        const { normal, uv, color } = geometry.attributes;
+        if (normal) continue;
+        if (this.faces > MOST_FACES_FOR_CREASES || uv || color) geometry.computeVertexNormals();
+        else mesh.geometry = creased(geometry);
       }
     }
   }
@@ -201,6 +191,16 @@ function plainPositions(geometry) {
   const plain = new Float32Array(position.count * 3);
   for (let i = 0; i < position.count; i++) plain.set([position.getX(i), position.getY(i), position.getZ(i)], 3 * i);
   return plain;
+}
+
+function creased(geometry) {
+  const made = creasedTriangles(plainPositions(geometry), geometry.index?.array ?? null, CREASE);
+  const separate = new BufferGeometry();
+  separate.setAttribute("position", new BufferAttribute(made.position, 3));
+  separate.setAttribute("normal", new BufferAttribute(made.normal, 3));
+  separate.boundingBox = geometry.boundingBox;
+  geometry.dispose();
+  return separate;
 }
 
 function draftOf(geometry, cell) {

@@ -87,7 +87,7 @@ export class PartTable {
     const [drawing, text] = CLOSURE[state] ?? CLOSURE.open;
     row.closure.className = `pv-closure pv-${state}`;
     row.closure.replaceChildren(icon(drawing), el("span", { text }), ...(reason ? [el("span", { class: "pv-sr", text: `: ${reason}` })] : []));
-    setAttribute(row.closure, "title", reason || null);
+    setAttribute(row.closure, "title", reason ? `${text}: ${reason}` : text);
   }
 
   setVisible(isVisible) {

@@ -90,6 +90,7 @@ class PartViewer {
   #resize() {
     this.root.classList.toggle("pv-narrow", this.root.clientWidth < 720);
     this.root.classList.toggle("pv-tiny", this.root.clientWidth < 460);
+    this.root.classList.toggle("pv-compact", this.root.clientWidth >= 720 && this.root.clientWidth < 1120);
     this.stage?.resize(this.picture.clientWidth, this.picture.clientHeight);
   }
 
