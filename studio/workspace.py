@@ -5,6 +5,7 @@ of ours (uuid4), its folder has a name of ours. Paths from clients are never use
 running job is never removed.
 """
 
+import contextlib
 import logging
 import os
 import shutil
@@ -25,6 +26,7 @@ logger = logging.getLogger(__name__)
 
 _ABANDONED_KEEP_S = 120.0
 _SWEEP_EVERY_S = 30.0
+_UPLOAD_KEEP_S = 3600.0
 
 
 class Session:
@@ -88,6 +90,8 @@ class Workspace:
         _remove_dead(base)
         self.root = base / f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
         self.root.mkdir(mode=0o700)
+        self.uploads = self.root / "uploads"
+        self.uploads.mkdir(mode=0o700)
         self._keep_s = keep_s
         self._clock = clock
         self._sessions: dict[str, Session] = {}
@@ -136,12 +140,13 @@ class Workspace:
             return len(self._sessions)
 
     def sweep(self) -> None:
-        """Remove the sessions that are over; never one with a job."""
+        """Remove the sessions that are over, never one with a job, and forgotten uploads."""
         now = self._clock()
         with self._lock:
             over = [s.visit for s in self._sessions.values() if self._is_over(s, now)]
         for visit in over:
             self.close_session(visit)
+        _remove_old_files(self.uploads, time.time() - _UPLOAD_KEEP_S)
 
     def _is_over(self, session: Session, now: float) -> bool:
         keep_s = _ABANDONED_KEEP_S if session.is_abandoned else self._keep_s
@@ -172,3 +177,18 @@ def _remove_dead(base: Path) -> None:
         if pid.isdigit() and not psutil.pid_exists(int(pid)):
             logger.info("removing the folder of a server that is gone: %s", folder.name)
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _remove_old_files(folder: Path, before: float) -> None:
+    """Remove the files not written since `before` (Unix time), then the folders left empty.
+
+    Uploads that broke off and gradio's empty temporary files are known to nobody else.
+    """
+    for path in sorted(folder.rglob("*"), reverse=True):
+        with contextlib.suppress(OSError):  # in use or gone meanwhile: the next sweep tries again
+            if path.stat().st_mtime > before:
+                continue
+            if path.is_dir():
+                path.rmdir()
+            else:
+                path.unlink()

@@ -19,7 +19,8 @@ from studio.segment import settings_for
 from studio.ui import flows
 from studio.ui.errors import as_toast
 from studio.ui.flows import Status
-from studio.ui.segment_tab import FILE_TYPES, checked_upload
+from studio.ui.segment_tab import BUSY_STATES, FILE_TYPES
+from studio.ui.uploads import taken_upload
 from studio.workflow import Studio
 from studio.workspace import Session
 
@@ -48,8 +49,8 @@ def build_api(studio: Studio) -> None:
         memory = gr.JSON(label="memory")
 
     def segment(
-        mesh: str,
         request: gr.Request,
+        mesh: str,
         preset: str = "balanced",
         part_count: int = 0,
         detail: float = 0.5,
@@ -63,9 +64,9 @@ def build_api(studio: Studio) -> None:
             yield call.answer(results.PARTS)
 
     def generate(
-        mesh: str,
-        labels: str | None,
         request: gr.Request,
+        mesh: str,
+        labels: str | None = None,
         preset: str = "balanced",
         part_count: int = 0,
         detail: float = 0.5,
@@ -118,8 +119,8 @@ class _Call:
     def open(self, mesh: str | None) -> Answers:
         if not mesh:
             raise AppError("No mesh was given. Pass a file as the first argument.")
-        path = checked_upload(mesh)
-        yield from self._follow(flows.open_mesh(self._studio, self._session, path, path.name))
+        with taken_upload(self._session, mesh) as (own, name):
+            yield from self._follow(flows.open_mesh(self._studio, self._session, own, name))
 
     def cut(self, preset: str, part_count: int, detail: float, seed: int, engine: str) -> Answers:
         settings = settings_for(
@@ -132,7 +133,8 @@ class _Call:
 
     def take_labels(self, labels: str) -> None:
         document = self._session.require_document()
-        document.set_segmentation(*load.read_labels(checked_upload(labels), document.source))
+        with taken_upload(self._session, labels) as (own, name):
+            document.set_segmentation(*load.read_labels(own, document.source, name=name))
 
     def close_parts(self, engine: str) -> Answers:
         parts = self._session.require_document().parts
@@ -151,12 +153,13 @@ class _Call:
 
     def _follow(self, steps: flows.Steps[None]) -> Answers:
         for status in steps:
-            yield _running(status), None, None, None
+            if status.state in BUSY_STATES:
+                yield _running(status), None, None, None
 
 
 def _running(status: Status) -> dict[str, Any]:
     return {
-        "state": "running" if status.state in ("done", "ready", "partial") else status.state,
+        "state": status.state,
         "stage": status.stage or status.message,
         "fraction": status.progress,
     }
