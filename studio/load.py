@@ -11,11 +11,14 @@ from partwise.core.errors import MeshError
 from partwise.core.progress import CancelToken, Progress, ProgressCallback
 from partwise.core.worker import WorkerPool
 from partwise.geometry.mesh_io import MeshLimits, SourceMesh, load_mesh
-from partwise.geometry.topology import relabel_by_first_use
 from studio.catalog import SEGMENT
 from studio.document import Document, Part, PartSet, Run
+from studio.edit import MAX_PARTS
 
 logger = logging.getLogger(__name__)
+
+_NPY_MAGIC = b"\x93NUMPY"
+_LARGEST_ID = 2**31 - 2  # so that a split can number one more
 
 
 def run(
@@ -37,27 +40,43 @@ def run(
     return Document(source, sha256)
 
 
-def read_labels(path: Path, mesh: SourceMesh) -> tuple[PartSet, Run]:
-    """Parts from a .npy of one integer per face of the uploaded file; −1 = no part.
+def read_labels(path: Path, mesh: SourceMesh, *, name: str | None = None) -> tuple[PartSet, Run]:
+    """Parts from a .npy of one integer per face of the uploaded file; negative = no part.
 
-    Raises `MeshError` when the file is no such array or does not fit the mesh.
+    The integers become the parts' ids. Raises `MeshError` when the file is no such array or does
+    not fit the mesh.
     """
+    name = name or path.name
     try:
-        labels = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as err:
+        _check_magic(path)
+        labels = np.load(path, mmap_mode="r", allow_pickle=False)  # no more than the header yet
+    except (OSError, ValueError, EOFError, OverflowError) as err:
         raise MeshError(
-            f"{path.name} is not a readable .npy file. Give the face_ids.npy of a segmentation."
+            f"{name} is not a readable .npy file. Give the face_ids.npy of a segmentation."
         ) from err
     expected = mesh.facts.n_file_faces
     if labels.shape != (expected,) or labels.dtype.kind not in "iu":
         raise MeshError(
-            f"{path.name} holds {labels.dtype} of shape {labels.shape}, but {mesh.name} needs one "
+            f"{name} holds {labels.dtype} of shape {labels.shape}, but {mesh.name} needs one "
             f"integer for each of its {expected} faces. Give the labels made from this very file."
         )
-    ids = np.asarray(labels, dtype=np.int64)
-    if not np.any(ids >= 0):
-        raise MeshError(f"{path.name} gives no face a part: every label is negative.")
-    dense = relabel_by_first_use(ids).astype(np.int32)
-    parts = tuple(Part(i, f"Part {i + 1}", i) for i in range(int(dense.max()) + 1))
-    run = Run(SEGMENT, "labels", f"read from {path.name}", {}, {}, 0.0)
-    return PartSet(dense[mesh.file_faces], parts), run
+    ids = np.unique(labels)
+    ids = ids[ids >= 0]
+    if not len(ids):
+        raise MeshError(f"{name} gives no face a part: every label is negative.")
+    if len(ids) > MAX_PARTS or ids[-1] > _LARGEST_ID:
+        raise MeshError(
+            f"{name} names {len(ids)} parts up to number {ids[-1]}; at most {MAX_PARTS} parts with "
+            f"numbers up to {_LARGEST_ID} can be used. Merge parts or number them anew."
+        )
+    face_labels = np.maximum(labels.astype(np.int64), -1).astype(np.int32)
+    parts = tuple(Part(int(part_id), f"Part {part_id + 1}", i) for i, part_id in enumerate(ids))
+    run = Run(SEGMENT, "labels", f"read from {name}", {}, {}, 0.0)
+    return PartSet(face_labels[mesh.file_faces], parts), run
+
+
+def _check_magic(path: Path) -> None:
+    """Raise `ValueError` for what numpy would read in another way: archives, pickles."""
+    with path.open("rb") as file:
+        if file.read(len(_NPY_MAGIC)) != _NPY_MAGIC:
+            raise ValueError(f"{path.name} does not begin like a .npy file")
