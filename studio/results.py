@@ -84,9 +84,8 @@ def part_rows(document: Document, kind: str) -> list[PartRow]:
 
 
 def _completed_rows(document: Document) -> list[PartRow]:
+    parts = _parts_of(document, COMPLETED)
     total = max(sum(done.area for done in document.completed), np.finfo(float).tiny)
-    parts = document.completed_of
-    assert parts is not None, "closed parts come with the parts they were made of"
     return [
         PartRow(
             part=parts.part(done.part_id),
