@@ -25,9 +25,11 @@ element.querySelector('button').addEventListener('click', () => {
 
 def build_page(studio: Studio) -> gr.Blocks:
     """The whole page with its events; nothing is loaded and no job runs until one is asked for."""
-    with gr.Blocks(
+    page = gr.Blocks(
         title="Partwise", analytics_enabled=False, fill_width=True, delete_cache=(600, 3600)
-    ) as page:
+    )
+    with page:
+        api.build_api(studio)  # first, so that no event of the page takes one of its names
         gr.HTML(_header(studio), js_on_load=_TOGGLE_THEME, elem_id="header")
         with gr.Row(elem_classes="pw-columns"):
             with gr.Column(min_width=320, elem_classes="pw-main"):
@@ -35,7 +37,6 @@ def build_page(studio: Studio) -> gr.Blocks:
             with gr.Column(min_width=320, elem_classes="pw-side"):
                 build_memory_panel(studio.monitor, studio.manager)
                 zerogpu.build_gpu_probe()
-        api.build_api(studio)
 
         def leave(request: gr.Request) -> None:
             studio.workspace.abandon(str(request.session_hash))
