@@ -57,16 +57,17 @@ class RegionGraph:
 class Surface:
     """A mesh prepared for segmentation: its face graph with borders between bodies left out.
 
-    crosses: (F, 3) float64 outward normals times twice the area. face_pairs: (P, 2) int64 faces
-    that share an edge. edge_lengths: (P,) float64. face_body: (F,) int64, 0 … B−1.
+    twins: (F,) int64, the first face with the same three corners (itself, mostly). crosses:
+    (F, 3) float64 outward normals times twice the area, zero for second twins. face_pairs: (P, 2)
+    int64 faces that share an edge, first twins only. edge_lengths: (P,) float64.
     """
 
     vertices: Floats
     faces: Ints
+    twins: Ints
     crosses: Floats
     face_pairs: Ints
     edge_lengths: Floats
-    face_body: Ints
 
 
 def build_surface(vertices: Floats, faces: Ints, face_nodes: NDArray[np.integer] | None) -> Surface:
@@ -74,8 +75,11 @@ def build_surface(vertices: Floats, faces: Ints, face_nodes: NDArray[np.integer]
 
     A body is what hangs together through edges within one scene node.
     """
-    edges = mesh_edges(faces)
+    twins = _first_twins(faces)
+    firsts = np.nonzero(twins == np.arange(len(faces)))[0]
+    edges = mesh_edges(faces[firsts])
     pairs, pair_edge = adjacent_faces(edges)
+    pairs = firsts[pairs]
     if face_nodes is not None:
         nodes = np.asarray(face_nodes)
         is_inside = nodes[pairs[:, 0]] == nodes[pairs[:, 1]]
@@ -85,7 +89,19 @@ def build_surface(vertices: Floats, faces: Ints, face_nodes: NDArray[np.integer]
     ends = vertices[edges.vertices[pair_edge]]
     lengths = np.linalg.norm(ends[:, 1] - ends[:, 0], axis=1)
     crosses = face_cross(vertices, faces) * flips[:, None]
-    return Surface(vertices, faces, crosses, pairs, lengths, body)
+    crosses[twins != np.arange(len(faces))] = 0.0
+    return Surface(vertices, faces, twins, crosses, pairs, lengths)
+
+
+def _first_twins(faces: Ints) -> Ints:
+    """(F,) int64 first face with the same three corners in any order."""
+    ordered = np.sort(faces, axis=1)
+    span = int(faces.max(initial=0)) + 1
+    edge = np.unique(ordered[:, 0] * span + ordered[:, 1], return_inverse=True)[1].ravel()
+    _, first, inverse = np.unique(
+        edge * span + ordered[:, 2], return_index=True, return_inverse=True
+    )
+    return np.asarray(first[inverse.ravel()], dtype=np.int64)
 
 
 def _runs_forward(faces: Ints, edge_vertices: Ints) -> NDArray[np.bool_]:

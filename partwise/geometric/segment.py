@@ -145,7 +145,7 @@ def _fine_graph(
     surface: Surface, file_faces: NDArray[np.integer] | None
 ) -> tuple[Ints, RegionGraph]:
     """(F,) polygon of each face, slivers joined to a neighbour, and the graph of polygons."""
-    groups = polygon_groups(surface.faces, file_faces)
+    groups = polygon_groups(surface.twins, file_faces)
     graph = face_graph(surface, groups)
     joined = sliver_groups(graph)
     if int(joined.max()) + 1 == graph.count:

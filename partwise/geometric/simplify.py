@@ -14,27 +14,20 @@ NORMAL_WEIGHT = 0.02  # a turn of half a radian counts like a step of 1 % of the
 SLIVER = 1e-7  # of the mean area
 
 
-def polygon_groups(faces: Ints, file_faces: NDArray[np.integer] | None) -> Ints:
-    """(F,) int64 group of each face: triangles of one polygon, and doubles, are together."""
-    count = len(faces)
-    doubles = _double_keys(faces)
+def polygon_groups(twins: Ints, file_faces: NDArray[np.integer] | None) -> Ints:
+    """(F,) int64 group of each face: triangles of one polygon, and twins, are together.
+
+    twins: (F,) int64 first face with the same corners. file_faces: (F,) polygon ids, or None.
+    """
     if file_faces is None:
-        return relabel_by_first_use(doubles)
+        return relabel_by_first_use(twins)
+    count = len(twins)
     polygons = relabel_by_first_use(np.asarray(file_faces))
     own = np.arange(count)
     links = np.concatenate(
-        [np.stack([own, count + polygons], axis=1), np.stack([own, 2 * count + doubles], axis=1)]
+        [np.stack([own, count + polygons], axis=1), np.stack([own, twins], axis=1)]
     )
-    return relabel_by_first_use(components_of_pairs(3 * count, links)[:count])
-
-
-def _double_keys(faces: Ints) -> Ints:
-    """(F,) int64, equal for faces with the same three corners in any order."""
-    ordered = np.sort(faces, axis=1)
-    span = int(faces.max(initial=0)) + 1
-    edge = np.unique(ordered[:, 0] * span + ordered[:, 1], return_inverse=True)[1].ravel()
-    codes = np.unique(edge * span + ordered[:, 2], return_inverse=True)[1]
-    return np.asarray(codes.ravel(), dtype=np.int64)
+    return relabel_by_first_use(components_of_pairs(2 * count, links)[:count])
 
 
 def sliver_groups(graph: RegionGraph) -> Ints:
