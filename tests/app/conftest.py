@@ -1,0 +1,82 @@
+import gc
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from studio.configuration import load_configuration
+from studio.ui.launch import launch_page
+from studio.workflow import Studio, build_studio
+from tests.app.support import (
+    CHROMIUM,
+    CHROMIUM_FLAGS,
+    Server,
+    bodies,
+    free_port,
+    is_idle,
+    table,
+    wait_until,
+    write_glb,
+)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One server for the tests of a file; each test brings sessions of its own."""
+    port = free_port()
+    configuration = load_configuration(
+        environment={}, overrides={"port": port, "workspace": tmp_path_factory.mktemp("workspace")}
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GRADIO_TEMP_DIR", "")  # launch_page sets it; the value before comes back
+        patch.setenv("GRADIO_ANALYTICS_ENABLED", "False")
+        studio = build_studio(configuration)
+        page = launch_page(studio, block=False)
+        try:
+            yield Server(studio, f"http://127.0.0.1:{port}")
+        finally:
+            page.close(verbose=False)
+            studio.close()
+            del page
+            gc.collect()  # while the warnings of what gradio leaves open are ignored
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """gradio leaves loops and sockets to the garbage collector, and sets an old pandas option."""
+    for item in items:
+        if item.path.parent == Path(__file__).parent:
+            item.add_marker(pytest.mark.filterwarnings("ignore:unclosed event loop"))
+            item.add_marker(pytest.mark.filterwarnings("ignore:unclosed <socket"))
+            item.add_marker(pytest.mark.filterwarnings("ignore:'future.no_silent_downcasting'"))
+
+
+@pytest.fixture
+def studio(server: Server) -> Iterator[Studio]:
+    """The application behind the server; it must be idle again when the test is over."""
+    yield server.studio
+    wait_until(lambda: is_idle(server.studio), "the studio is idle")
+
+
+@pytest.fixture(scope="session")
+def table_glb(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A table fused to one surface."""
+    return write_glb(tmp_path_factory.mktemp("meshes") / "table.glb", table())
+
+
+@pytest.fixture(scope="session")
+def bodies_glb(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three balls apart."""
+    return write_glb(tmp_path_factory.mktemp("meshes") / "bodies.glb", bodies())
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Headless Chromium."""
+    api = pytest.importorskip("playwright.sync_api")
+    if not Path(CHROMIUM).exists():
+        pytest.skip("chromium is not installed; name one in PARTWISE_CHROMIUM")
+    with api.sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_FLAGS)
+        yield chromium
+        chromium.close()

@@ -1,0 +1,131 @@
+"""What the tests of the running application share: meshes, waiting, a server, headless Chromium."""
+
+import os
+import shutil
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import trimesh
+from gradio_client import Client
+
+from studio.segment import settings_for
+from studio.ui import flows
+from studio.workflow import Studio
+from studio.workspace import Session
+
+ROOT = Path(__file__).resolve().parents[2]
+CHROMIUM = os.environ.get("PARTWISE_CHROMIUM") or shutil.which("chromium") or "/usr/bin/chromium"
+CHROMIUM_FLAGS = [
+    "--no-sandbox",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+_LEGS = [(-0.38, -0.38), (0.38, -0.38), (-0.38, 0.38), (0.38, 0.38)]
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running server in this process, its address without a slash at the end."""
+
+    studio: Studio
+    url: str
+
+    def client(self) -> Client:
+        """A new caller from a program."""
+        return Client(self.url, verbose=False)
+
+
+def table() -> trimesh.Trimesh:
+    """A top on four legs, fused to one closed surface of a few hundred faces; y is up."""
+    solids = [trimesh.creation.box((1.0, 0.08, 1.0), bounds=None)]
+    solids[0].apply_translation((0, 0.9, 0))
+    for x, z in _LEGS:
+        leg = trimesh.creation.box((0.1, 0.92, 0.1))
+        leg.apply_translation((x, 0.44, z))
+        solids.append(leg)
+    fused = trimesh.boolean.union(solids, engine="manifold")
+    return fused.subdivide().subdivide()
+
+
+def bodies(count: int = 3) -> trimesh.Trimesh:
+    """Balls in a row that do not touch: as many parts as bodies."""
+    balls = [trimesh.creation.icosphere(1, radius=0.5) for _ in range(count)]
+    for i, ball in enumerate(balls):
+        ball.apply_translation((1.4 * i, 0, 0))
+    return trimesh.util.concatenate(balls)
+
+
+def write_glb(path: Path, mesh: trimesh.Trimesh) -> Path:
+    """Write a mesh as GLB; returns the path."""
+    path.write_bytes(trimesh.Scene({"Mesh": mesh}).export(file_type="glb"))
+    return path
+
+
+def free_port() -> int:
+    """A port of this machine that nobody listens on at the moment."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def wait_until(condition: Callable[[], object], what: str, *, timeout_s: float = 20) -> Any:
+    """Ask until the answer is true, and return it; fails after the timeout with `what`."""
+    deadline = time.monotonic() + timeout_s
+    while not (answer := condition()):
+        assert time.monotonic() < deadline, f"after {timeout_s:.0f} s still not: {what}"
+        time.sleep(0.02)
+    return answer
+
+
+def is_idle(studio: Studio) -> bool:
+    """Whether no job runs or waits, no worker is busy and no model is leased."""
+    components = studio.manager.get_status().components
+    return (
+        not studio.lane.is_taken
+        and studio.lane.waiting_count == 0
+        and studio.pool.busy_count == 0
+        and not any(component.lease_count for component in components)
+    )
+
+
+def session_folders(studio: Studio) -> list[Path]:
+    """The folders of all sessions on disk."""
+    return [path for path in studio.workspace.root.iterdir() if path.name != "uploads"]
+
+
+def uploads(studio: Studio) -> list[Path]:
+    """The files with content that came from browsers and programs and are still on disk."""
+    folder = studio.workspace.root / "uploads"
+    return [path for path in folder.rglob("*") if path.is_file() and path.stat().st_size]
+
+
+def open_and_cut(
+    studio: Studio, visit: str, path: Path, *, part_count: int | None = None
+) -> Session:
+    """A session with a mesh opened and cut into parts, without a browser."""
+    session = studio.workspace.session_for(visit)
+    for _ in flows.open_mesh(studio, session, path, path.name):
+        pass
+    settings = settings_for(
+        studio.configuration.preset("preview"), part_count=part_count, detail=0.5, seed=0
+    )
+    for _ in flows.cut(studio, session, settings, "auto"):
+        pass
+    return session
+
+
+def stay_open(studio: Studio) -> Studio:
+    """The same application, which another face of it cannot close."""
+
+    class Borrowed(Studio):
+        def close(self) -> None:
+            """The owner closes it."""
+
+    return Borrowed(**{field.name: getattr(studio, field.name) for field in fields(studio)})
