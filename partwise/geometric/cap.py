@@ -62,7 +62,7 @@ def span(loops: list[Floats], *, is_fine: bool = False) -> Cap | None:
         return _graph_cap(rim, flat, faces, is_fine)
     if len(loops) > 1:
         return None
-    return _film(rim, minimal_triangles(rim))
+    return film(rim)
 
 
 def _flat_triangles(flat: Floats, loops: list[Floats]) -> Ints | None:
@@ -106,9 +106,9 @@ def _graph_cap(rim: Floats, flat: Floats, faces: Ints, is_fine: bool) -> Cap:
     return Cap(own, faces)
 
 
-def _film(rim: Floats, faces: Ints) -> Cap:
-    """A cap like a soap film over any curve."""
-    points, faces = _refined(rim, faces, len(rim), REFINE_ROUNDS)
+def film(rim: Floats) -> Cap:
+    """The cap of one (n, 3) curve, n ≥ 3, like a soap film: it may bend back over itself."""
+    points, faces = _refined(rim, minimal_triangles(rim), len(rim), REFINE_ROUNDS)
     for _ in range(SMOOTHING_ROUNDS):
         points = harmonic(points, faces, points, fixed=len(rim))
         faces = flip_to_delaunay(points, faces, len(rim))

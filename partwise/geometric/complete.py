@@ -115,8 +115,7 @@ class _Work:
         """Close the whole, then peel off the parts, those with little border first."""
         if not len(self.kept):
             return
-        self.solid.close_holes()
-        self.solid.orient()
+        self.solid.close()
         order = self._peeling_order()
         for i, label in enumerate(order):
             detail = f"{i + 1} of {len(order)}"

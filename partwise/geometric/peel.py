@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import dijkstra
 
-from partwise.geometric.cap import Cap, span
+from partwise.geometric.cap import Cap
 from partwise.geometric.cap_mesh import interior_edges
-from partwise.geometric.rims import group_rims, open_rims
+from partwise.geometric.inside import Inside
+from partwise.geometric.plan import PlannedCap, plan_caps
 from partwise.geometric.solid_bodies import turned_bodies
 from partwise.geometry.topology import Floats, Ints, mesh_edges
 
@@ -36,6 +37,7 @@ class Solid:
         self.faces = faces
         self.caps: dict[int, list[Ints]] = {label: [] for label in self.own}
         self._owner: dict[int, int] = {}
+        self._inside: Inside | None = None
         self._note_borders(faces, labels)
 
     @property
@@ -47,29 +49,25 @@ class Solid:
         """(G, 3) int64 the faces of a part so far: its own, then its caps'."""
         return np.concatenate([self.faces[self.own[label]], *self.caps[label]])
 
-    def close_holes(self) -> None:
-        """Cap the holes of the whole surface; each cap goes to the parts around its hole."""
-        everything = np.concatenate([self.surface(label) for label in self.own])
-        rims = open_rims(self.points, everything)
-        owners = [self._owners(np.roll(rim, -1), rim) for rim in rims]
-        for label in sorted({int(owner[0]) for owner in owners}):
-            chosen = [r for r, o in zip(rims, owners, strict=True) if np.all(o == label)]
-            for group in group_rims(self.points, chosen):
-                self._fill(group, None)
-        for rim, owner in zip(rims, owners, strict=True):
-            if np.any(owner != owner[0]):
-                self._fill([rim], None)
+    def close(self) -> None:
+        """Cap the holes of the whole surface, then turn its bodies outward.
 
-    def orient(self) -> None:
-        """Turn each closed body outward, but for the cavities of a body with the same label."""
+        A cap over a hole goes to the parts around it. A body that looks inward is turned unless it
+        is the cavity of another body with the same label.
+        """
+        everything = np.concatenate([self.surface(label) for label in self.own])
+        for planned in plan_caps(self.points, everything, None, self._is_hole_shared):
+            starts, ends = _sides(planned.rims)
+            faces = self._placed(starts, planned.cap)
+            self._share_out(faces, _shares(planned.cap, self._owners(ends, starts)))
         labels = np.concatenate([np.full(len(self.surface(k)), k) for k in self.own])
         faces = np.concatenate([self.surface(k) for k in self.own])
         is_turned = turned_bodies(self.points, faces, labels)
-        if np.any(is_turned):
-            self._turn(is_turned)
-            faces = np.where(is_turned[:, None], faces[:, ::-1], faces)
+        faces = np.where(is_turned[:, None], faces[:, ::-1], faces)
+        self._turn(is_turned)
         self._owner.clear()
         self._note_borders(faces, labels)
+        self._inside = Inside(self.points, faces)
 
     def _turn(self, is_turned: NDArray[np.bool_]) -> None:
         start = 0
@@ -84,28 +82,25 @@ class Solid:
 
     def peel(self, label: int) -> None:
         """Close a part; its neighbours get the other side of its caps."""
-        rims = open_rims(self.points, self.surface(label))
-        for group in group_rims(self.points, rims):
-            self._fill(group, label)
+        plans = plan_caps(self.points, self.surface(label), self._inside, self._is_cut_shared)
+        for planned in plans:
+            self._attach(planned, label)
 
-    def _fill(self, group: list[Ints], label: int | None) -> None:
-        """Cap a group of rims, for a part or, without a label, for the parts around a hole."""
-        rim = np.concatenate(group)
-        after = np.concatenate([np.roll(one, -1) for one in group])
-        owners = self._owners(after, rim) if label is None else self._owners(rim, after)
-        is_shared = bool(np.any(owners != owners[0]))
-        cap = span([self.points[one] for one in group], is_fine=is_shared)
-        if cap is None:
-            for one in group:
-                self._fill([one], label)
-            return
-        faces = np.concatenate([rim, self._added(cap.points[len(rim) :])])[cap.faces]
-        shares = _shares(cap, len(rim), owners)
-        if label is None:
-            self._share_out(faces, shares)
-            return
+    def _attach(self, planned: PlannedCap, label: int) -> None:
+        starts, ends = _sides(planned.rims)
+        shares = _shares(planned.cap, self._owners(starts, ends))
+        faces = self._placed(starts, planned.cap)
         self.caps[label].append(faces)
         self._share_out(faces[:, ::-1], shares)
+
+    def _is_cut_shared(self, rims: list[Ints]) -> bool:
+        owners = self._owners(*_sides(rims))
+        return bool(np.any(owners != owners[0]))
+
+    def _is_hole_shared(self, rims: list[Ints]) -> bool:
+        starts, ends = _sides(rims)
+        owners = self._owners(ends, starts)
+        return bool(np.any(owners != owners[0]))
 
     def _share_out(self, faces: Ints, shares: Ints) -> None:
         """Give each face of a cap to the label in `shares`, if that is somebody."""
@@ -115,14 +110,16 @@ class Solid:
         is_border = shares[sides[:, 0] // 3] != shares[sides[:, 1] // 3]
         self._note(faces, shares, sides[is_border].ravel())
 
-    def _added(self, points: Floats) -> Ints:
+    def _placed(self, rim: Ints, cap: Cap) -> Ints:
+        """The faces of a cap in terms of the solid's points, to which its own are added."""
+        points = cap.points[len(rim) :]
         start, self._count = self._count, self._count + len(points)
         if self._count > len(self._points):
             grown = np.empty((max(2 * len(self._points), self._count), 3))
             grown[:start] = self._points[:start]
             self._points = grown
         self._points[start : self._count] = points
-        return np.arange(start, self._count)
+        return np.asarray(np.concatenate([rim, np.arange(start, self._count)])[cap.faces])
 
     def _owners(self, starts: Ints, ends: Ints) -> Ints:
         """(n,) the label of the face with a side from start to end, `NOBODY` where there is none.
@@ -148,24 +145,26 @@ class Solid:
         self._owner.update(zip(codes, labels[sides // 3].tolist(), strict=True))
 
 
-def _shares(cap: Cap, rim: int, owners: Ints) -> Ints:
+def _sides(rims: list[Ints]) -> tuple[Ints, Ints]:
+    return np.concatenate(rims), np.concatenate([np.roll(rim, -1) for rim in rims])
+
+
+def _shares(cap: Cap, owners: Ints) -> Ints:
     """(T,) the label that each face of a cap goes to: that of the nearest stretch of its rim.
 
     owners: (R,) the label beyond the rim's edge that starts at each point.
     """
     if np.all(owners == owners[0]):
         return np.full(len(cap.faces), owners[0])
-    local = np.arange(rim)
-    face, side = np.nonzero((cap.faces < rim) & (np.roll(cap.faces, -1, axis=1) < rim))
-    label = owners[local[cap.faces[face, side]]]
-    edges = interior_edges(cap.faces)
-    one, other = edges.sides.T // 3
+    is_rim = cap.faces < len(owners)
+    face, side = np.nonzero(is_rim & np.roll(is_rim, -1, axis=1))
+    label_of = np.full(len(cap.faces), NOBODY, dtype=np.int64)
+    label_of[face] = owners[cap.faces[face, side]]
+    one, other = interior_edges(cap.faces).sides.T // 3
     centres = cap.points[cap.faces].mean(axis=1)
     length = np.maximum(np.linalg.norm(centres[one] - centres[other], axis=1), 1e-12)
     graph = coo_matrix((length, (one, other)), (len(cap.faces), len(cap.faces))).tocsr()
     _, _, source = dijkstra(
         graph, directed=False, indices=face, min_only=True, return_predecessors=True
     )
-    label_of = np.full(len(cap.faces), NOBODY, dtype=np.int64)
-    label_of[face] = label
     return np.where(source >= 0, label_of[source], NOBODY)

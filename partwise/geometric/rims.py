@@ -14,8 +14,16 @@ MOST_SAMPLES = 24
 FLATNESS = 0.25
 
 
-def open_rims(positions: Floats, faces: Ints) -> list[Ints]:
-    """The closed curves of (n,) int64 vertices around which a cap must run to close the faces.
+@dataclass(frozen=True)
+class OpenRim:
+    """vertices: (n,) int64 around which a cap must run. face: one of the faces along it."""
+
+    vertices: Ints
+    face: int
+
+
+def open_rims(positions: Floats, faces: Ints) -> list[OpenRim]:
+    """The closed curves that caps must follow to close the faces.
 
     A curve visits no vertex twice. Curves of two vertices (a slit) need no cap and are left out.
     """
@@ -25,22 +33,22 @@ def open_rims(positions: Floats, faces: Ints) -> list[Ints]:
     for loop in boundary_loops(manifold.faces, manifold.partner):
         for simple in simple_loops(loop, vertex):
             if len(simple) > 2:
-                rims.append(vertex[simple][::-1])
+                rims.append(OpenRim(vertex[simple][::-1], int(simple[0]) // 3))
     return rims
 
 
 @dataclass(frozen=True)
 class _Rim:
-    vertices: Ints
+    source: OpenRim
     points: Floats
     normal: Floats
     area: float
     size: float
 
 
-def group_rims(positions: Floats, rims: list[Ints]) -> list[list[Ints]]:
+def group_rims(positions: Floats, rims: list[OpenRim]) -> list[list[OpenRim]]:
     """Rims that one cap should span: an outer one with the holes that lie in it, or one alone."""
-    known = [_measured(rim, positions[rim]) for rim in rims]
+    known = [_measured(rim, positions[rim.vertices]) for rim in rims]
     known.sort(key=lambda rim: -rim.area)
     groups: list[list[_Rim]] = []
     hole_of: dict[int, int] = {}
@@ -53,10 +61,10 @@ def group_rims(positions: Floats, rims: list[Ints]) -> list[list[Ints]]:
             next(group for group in groups if group[0] is known[outer]).append(rim)
         else:
             groups.append([rim])
-    return [[rim.vertices for rim in group] for group in groups]
+    return [[rim.source for rim in group] for group in groups]
 
 
-def _measured(rim: Ints, points: Floats) -> _Rim:
+def _measured(rim: OpenRim, points: Floats) -> _Rim:
     vector = area_vector(points)
     area = float(np.linalg.norm(vector))
     size = float(np.linalg.norm(np.ptp(points, axis=0)))
@@ -65,7 +73,7 @@ def _measured(rim: Ints, points: Floats) -> _Rim:
 
 def _lies_in(rim: _Rim, outer: _Rim) -> bool:
     """Whether a rim lies inside another, about in its plane, without touching it."""
-    if abs(rim.normal @ outer.normal) < 0.7 or len(np.intersect1d(rim.vertices, outer.vertices)):
+    if abs(rim.normal @ outer.normal) < 0.7 or _touch(rim, outer):
         return False
     centre = outer.points.mean(axis=0)
     if np.abs((rim.points - centre) @ outer.normal).max() > FLATNESS * outer.size:
@@ -73,6 +81,10 @@ def _lies_in(rim: _Rim, outer: _Rim) -> bool:
     basis = plane_basis(outer.normal)
     step = -(-len(rim.points) // MOST_SAMPLES)
     return bool(np.all(_inside(outer.points @ basis.T, rim.points[::step] @ basis.T)))
+
+
+def _touch(rim: _Rim, outer: _Rim) -> bool:
+    return len(np.intersect1d(rim.source.vertices, outer.source.vertices)) > 0
 
 
 def _inside(polygon: Floats, points: Floats) -> NDArray[np.bool_]:

@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from partwise.geometric.inside import winding_number
 from partwise.geometry.topology import (
     Floats,
     Ints,
@@ -22,19 +23,6 @@ def body_volumes(points: Floats, faces: Ints, body: Ints) -> Floats:
 def body_of_faces(faces: Ints) -> Ints:
     """(F,) int64 which connected body each face is of."""
     return face_components(len(faces), adjacent_faces(mesh_edges(faces))[0])
-
-
-def winding_number(points: Floats, faces: Ints, at: Floats) -> float:
-    """How often a closed surface surrounds a point: 1 inside, 0 outside.
-
-    By the solid angles of van Oosterom and Strackee (1983). at: (3,) float64.
-    """
-    a, b, c = (points[faces[:, i]] - at for i in range(3))
-    la, lb, lc = (np.linalg.norm(side, axis=1) for side in (a, b, c))
-    triple = np.einsum("ij,ij->i", a, np.cross(b, c))
-    dots = [np.einsum("ij,ij->i", p, q) for p, q in ((a, b), (b, c), (c, a))]
-    below = la * lb * lc + dots[0] * lc + dots[1] * la + dots[2] * lb
-    return float(np.arctan2(triple, below).sum() / (2 * np.pi))
 
 
 def turned_bodies(points: Floats, faces: Ints, labels: NDArray[np.integer]) -> NDArray[np.bool_]:
