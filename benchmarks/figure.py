@@ -43,7 +43,8 @@ def build_figure(face_count: int) -> NDArray[np.float32]:
         edge *= ratio**0.5
     mesh = fine.to_mesh64()
     points = _onto_capsules(np.asarray(mesh.vert_properties, dtype=np.float64)[:, :3])
-    return points.astype(np.float32)[mesh.tri_verts]
+    corners: NDArray[np.float32] = points.astype(np.float32)[mesh.tri_verts]
+    return corners
 
 
 def write_stl(path: Path, corners: NDArray[np.float32]) -> None:

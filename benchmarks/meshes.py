@@ -164,9 +164,9 @@ def _part_name(document: Document, part_id: int) -> str:
 
 
 def check_export(document: Document) -> Iterator[tuple[int, str]]:
-    """Each part's id with what trimesh finds wrong with it in the exported parts.glb, "" if fine."""
+    """Each part's id with what trimesh finds wrong in the exported parts.glb, "" if nothing."""
     content = results.download(document, results.COMPLETED, "parts.glb")
-    scene = trimesh.load(io.BytesIO(content), file_type="glb", process=False)
+    scene = trimesh.load_scene(io.BytesIO(content), file_type="glb", process=False)
     for (_, node), edge in scene.graph.transforms.edge_data.items():
         geometry = scene.geometry[scene.graph[node][1]]
         yield int(edge["metadata"]["part_id"]), find_fault(geometry)
