@@ -178,7 +178,7 @@ class MemoryMonitor:
 
     def _note_job_end(self, kind: EventKind, name: str, started: float, detail: str) -> None:
         now = self._clock()
-        peak = max((r.used_bytes for r in self.history(now - started)), default=None)
+        peak = max((r.held_bytes for r in self.history(now - started)), default=None)
         event = MemoryEvent(kind, name, peak, now - started, detail, time_s=now)
         self.record(event)
 
@@ -194,13 +194,13 @@ class MemoryMonitor:
 
 def describe(event: MemoryEvent) -> str:
     """An event in words, for the page and the log."""
-    size = "" if event.size_bytes is None else f"{event.size_bytes / _GIB:.1f} GiB"
+    size = "" if event.size_bytes is None else _in_gib(event.size_bytes)
     took = "" if event.elapsed_s is None else f"{event.elapsed_s:.1f} s"
     if event.kind is EventKind.JOB_START:
         return f"{event.subject} started"
     if event.kind is EventKind.JOB_END:
         ended = event.detail or "done"
-        return f"{event.subject} {ended} after {took}" + (f", peak {size} in use" if size else "")
+        return f"{event.subject} {ended} after {took}" + (f", at most {size} held" if size else "")
     if event.kind is EventKind.OUT_OF_MEMORY:
         return f"{event.subject} ran out of memory after {took}"
     if event.kind is EventKind.LOAD:
@@ -211,3 +211,7 @@ def describe(event: MemoryEvent) -> str:
     if event.kind is EventKind.FAILED:
         return f"{event.subject} could not be loaded: {event.detail}"
     return f"{event.subject}: {event.detail or 'ready'}"
+
+
+def _in_gib(size: int) -> str:
+    return f"{size / _GIB:.1f} GiB" if size >= _GIB // 20 else "less than 0.1 GiB"

@@ -178,11 +178,15 @@ class MemoryReading:
     is_busy: bool = False
 
     @property
-    def used_bytes(self) -> int:
-        """What stands in the timeline: all that is used where the models run."""
+    def held_bytes(self) -> int:
+        """What Partwise is known to hold where the models run."""
         if self.shares is not None:
-            return self.shares.total_bytes - self.shares.free_bytes
-        return self.host_shares.total_bytes - self.host_shares.free_bytes
+            own = self.shares.weight_bytes + self.shares.activations_bytes + self.shares.cache_bytes
+            return own + (self.shares.context_bytes or 0)
+        if self.device.is_gpu:
+            return self.device.allocator.reserved_bytes if self.device.allocator else 0
+        host = self.host_shares
+        return host.weight_bytes + host.app_bytes + host.worker_bytes
 
 
 class EventKind(str, Enum):

@@ -116,7 +116,7 @@ def tick_payload(monitor: MemoryMonitor, status: ManagerStatus) -> Payload:
     payload: Payload = {
         "t": round(reading.time_s, 1),
         "m": _main(reading)[1],
-        "p": _point(max(recent, key=_held)),
+        "p": _point(max(recent, key=lambda reading: reading.held_bytes)),
         "f": [_mib(size) for _, size in _figures(reading)],
         "c": [_model_figures(component) for component in status.components],
         "b": int(reading.is_busy),
@@ -134,7 +134,7 @@ def full_payload(monitor: MemoryMonitor, status: ManagerStatus) -> Payload:
     highest: dict[int, MemoryReading] = {}
     for reading in monitor.history():  # one point a second, its highest
         second = int(reading.time_s)
-        if second not in highest or _held(reading) >= _held(highest[second]):
+        if second not in highest or reading.held_bytes >= highest[second].held_bytes:
             highest[second] = reading
     full = {
         **_details(monitor.latest(), status),
@@ -251,10 +251,6 @@ def _series_bytes(reading: MemoryReading) -> list[int]:
         return [0] * len(_DEVICE_SERIES)
     cache = allocator.reserved_bytes - allocator.allocated_bytes
     return [0, allocator.allocated_bytes, cache, 0]
-
-
-def _held(reading: MemoryReading) -> int:
-    return sum(_series_bytes(reading))
 
 
 def _point(reading: MemoryReading) -> list[float | None]:

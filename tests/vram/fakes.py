@@ -96,3 +96,30 @@ MODELS = ManagerStatus(
     ),
     300.0,
 )
+
+
+@dataclass(frozen=True)
+class FakeTensor:
+    """As much of a tensor as the manager asks for."""
+
+    size: int
+    dtype: str = "torch.float32"
+
+    def numel(self) -> int:
+        return self.size // 4
+
+    def element_size(self) -> int:
+        return 4
+
+
+class FakeModule:
+    """A module of so many bytes, without torch."""
+
+    def __init__(self, size: int) -> None:
+        self._tensor = FakeTensor(size)
+
+    def parameters(self) -> list[FakeTensor]:
+        return [self._tensor]
+
+    def buffers(self) -> list[FakeTensor]:
+        return []
