@@ -21,6 +21,14 @@ from tests.app.support import (
 )
 
 
+GRADIOS_WARNINGS = (
+    "unclosed event loop",
+    "unclosed <socket",
+    "'future.no_silent_downcasting' is deprecated",
+    "The copy keyword is deprecated",
+)
+
+
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """One server for the tests of a file; each test brings sessions of its own."""
@@ -43,12 +51,11 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """gradio leaves loops and sockets to the garbage collector, and sets an old pandas option."""
+    """Let gradio keep its ways; in its threads a warning as an error would break its queue."""
     for item in items:
         if item.path.parent == Path(__file__).parent:
-            item.add_marker(pytest.mark.filterwarnings("ignore:unclosed event loop"))
-            item.add_marker(pytest.mark.filterwarnings("ignore:unclosed <socket"))
-            item.add_marker(pytest.mark.filterwarnings("ignore:'future.no_silent_downcasting'"))
+            for message in GRADIOS_WARNINGS:
+                item.add_marker(pytest.mark.filterwarnings(f"ignore:{message}"))
 
 
 @pytest.fixture

@@ -1,0 +1,329 @@
+"""The page in headless Chromium: what a person does with it, from upload to download."""
+
+import io
+import json
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import trimesh
+from PIL import Image
+
+from studio.configuration import ROOT
+from studio.workflow import Studio
+from tests.app.support import Server, bodies, wait_until, write_glb
+
+pytestmark = pytest.mark.browser
+LOOKS = {
+    "light": {"color_scheme": "light", "viewport": {"width": 1440, "height": 1000}},
+    "dark": {"color_scheme": "dark", "viewport": {"width": 1440, "height": 1000}},
+    "phone": {
+        "color_scheme": "light",
+        "viewport": {"width": 390, "height": 844},
+        "has_touch": True,
+        "is_mobile": True,
+    },
+}
+SEGMENT, GENERATE = "segment-viewer", "generate-viewer"
+
+
+class Visit:
+    """One page as a person sees it; remembers every request and every error of its scripts."""
+
+    def __init__(self, context: Any, address: str) -> None:
+        self.page = context.new_page()
+        self.address = address
+        self.outside: list[str] = []
+        self.problems: list[str] = []
+        context.on("request", self._note_request)
+        self.page.on("pageerror", lambda error: self.problems.append(str(error)))
+        self.page.goto(address)
+        self.wait_for_state("empty")
+
+    def _note_request(self, request: Any) -> None:
+        if not request.url.startswith((f"{self.address}/", "blob:", "data:")):
+            self.outside.append(request.url)
+
+    def ask(self, expression: str, viewer: str = SEGMENT) -> Any:
+        """The value of an expression on a viewer's testing surface."""
+        return self.page.evaluate(f"document.querySelector('#{viewer} .pv').partwise.{expression}")
+
+    def wait_for(self, expression: str, viewer: str = SEGMENT) -> None:
+        """Wait until an expression on a viewer's testing surface is true."""
+        surface = f"document.querySelector('#{viewer} .pv')?.partwise"
+        self.page.wait_for_function(f"{surface}?.{expression}", timeout=30_000)
+
+    def wait_for_state(self, state: str, viewer: str = SEGMENT) -> None:
+        """Wait until a viewer says that it is in a state, and has drawn it."""
+        self.wait_for(f"state() === '{state}'", viewer)
+        self.wait_for("isIdle", viewer)
+
+    def upload(self, path: Path) -> None:
+        """Drop a file on the page."""
+        self.page.set_input_files("#upload input[type=file]", str(path))
+
+    def press(self, name: str) -> None:
+        """Press the button of that element id."""
+        self.page.locator(f"button#{name}, #{name} button").first.click()
+
+    def edit(self, name: str) -> None:
+        """Press one of the Segment viewer's buttons and wait for the new parts."""
+        revision = self.ask("revision()")
+        self.page.locator(f"#{SEGMENT}").get_by_role("button", name=name).first.click()
+        self.wait_for(f"revision() > {revision}")
+        self.wait_for("isIdle")
+
+    def parts(self, viewer: str = SEGMENT) -> list[dict[str, Any]]:
+        """The rows of a viewer's table."""
+        rows: list[dict[str, Any]] = self.ask("parts()", viewer)
+        return rows
+
+    def click_part(self, part_id: int) -> None:
+        """Click where the part is seen in the picture."""
+        self.page.locator(f"#{SEGMENT} canvas").scroll_into_view_if_needed()
+        point = self.ask(f"pointOf({part_id})")
+        assert point is not None, f"part {part_id} is seen nowhere"
+        self.page.mouse.click(point["x"], point["y"])
+
+    def download(self, label: str, viewer: str) -> bytes:
+        """Click a download and return what arrives."""
+        with self.page.expect_download() as arriving:
+            self.page.locator(f"#{viewer} .pv-download", has_text=label).first.click()
+        return Path(arriving.value.path()).read_bytes()
+
+    def alert(self, viewer: str = SEGMENT) -> str:
+        """Wait for a message and return its text."""
+        slot = self.page.locator(f"#{viewer} [role=alert] .pv-card-error")
+        slot.wait_for(timeout=30_000)
+        return str(slot.inner_text())
+
+
+@pytest.fixture
+def visit(browser: Any, server: Server) -> Iterator[Callable[..., Visit]]:
+    """Opens pages; afterwards no request has left the server and no script has failed."""
+    opened: list[tuple[Any, Visit]] = []
+
+    def open_page(look: str = "light") -> Visit:
+        context = browser.new_context(accept_downloads=True, **LOOKS[look])
+        opened.append((context, Visit(context, server.url)))
+        return opened[-1][1]
+
+    yield open_page
+    for context, page in opened:
+        context.close()
+        assert page.outside == []
+        assert page.problems == []
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_from_upload_to_closed_parts(
+    visit: Callable[..., Visit], table_glb: Path, tmp_path: Path, look: str
+) -> None:
+    page = visit(look)
+
+    page.upload(table_glb)
+    page.wait_for_state("ready")
+    facts = page.page.locator("#facts").inner_text()
+    assert "table.glb" in facts
+    page.press("segment")
+    page.wait_for_state("done")
+    before = page.parts()
+    assert len(before) >= 3
+
+    page.click_part(before[0]["id"])
+    page.wait_for("selected().length === 1")
+    assert page.ask("selected()") == [before[0]["id"]]
+    page.page.locator(f"#{SEGMENT} .pv-slider").fill("0.8")
+    page.wait_for("isIdle")
+    assert page.ask("explode()") == pytest.approx(0.8)
+    save_screenshot(page, tmp_path / f"segment-{look}.png", look)
+
+    page.ask(f"select([{before[0]['id']}, {before[1]['id']}])")
+    page.edit("Merge")
+    assert len(page.parts()) == len(before) - 1
+    page.edit("Undo")
+    assert [part["id"] for part in page.parts()] == [part["id"] for part in before]
+    rename(page, before[0]["id"], "Tabletop")
+
+    page.press("send")
+    page.wait_for_state("ready", GENERATE)
+    page.press("generate")
+    page.wait_for("state().match(/^(done|partial)$/)", GENERATE)
+    page.wait_for("isIdle", GENERATE)
+    save_screenshot(page, tmp_path / f"generate-{look}.png", look)
+    check_archive(page.download("parts-stl.zip", GENERATE), table_glb, len(before))
+
+
+def rename(page: Visit, part_id: int, name: str) -> None:
+    revision = page.ask("revision()")
+    page.ask(f"select([{part_id}])")
+    page.page.locator(f"#{SEGMENT}").get_by_role("button", name="Rename").first.click()
+    field = page.page.locator(f"#{SEGMENT} .pv-name-input")
+    field.fill(name)
+    field.press("Enter")
+    page.wait_for(f"revision() > {revision}")
+    assert name in [part["name"] for part in page.parts()]
+
+
+def check_archive(content: bytes, source: Path, count: int) -> None:
+    """The archive holds what its manifest says, and each part that is called closed is closed."""
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        assert archive.testzip() is None
+        manifest = json.loads(archive.read("manifest.json"))
+        face_ids = np.load(io.BytesIO(archive.read("face_ids.npy")))
+        files = {
+            name: trimesh.load(io.BytesIO(archive.read(name)), file_type="stl")
+            for name in archive.namelist()
+            if name.endswith(".stl")
+        }
+    assert len(manifest["parts"]) == count
+    assert sorted(files) == sorted(part["file"] for part in manifest["parts"])
+    assert "Tabletop" in [part["name"] for part in manifest["parts"]]
+    assert len(face_ids) == len(trimesh.load(source, force="mesh").faces)
+    assert set(np.unique(face_ids)) == {part["id"] for part in manifest["parts"]}
+    for part in manifest["parts"]:
+        if part["state"] == "closed":
+            assert files[part["file"]].is_watertight
+        else:
+            assert part["reason"]
+
+
+def save_screenshot(page: Visit, path: Path, look: str) -> None:
+    """Save the page as seen; it fits the width, is not blank and has the colours of its look."""
+    widths = page.page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
+    assert widths[0] <= widths[1], "the page scrolls sideways"
+    page.page.screenshot(path=path, full_page=True)
+    picture = np.asarray(Image.open(path).convert("L"), dtype=float)
+    assert picture.std() > 5
+    assert (np.median(picture) < 100) == (look == "dark")
+
+
+def test_the_examples_open_by_a_click(visit: Callable[..., Visit]) -> None:
+    page = visit()
+    rows = json.loads((ROOT / "assets/examples/index.json").read_text(encoding="utf-8"))
+    smallest = min(rows, key=lambda row: (ROOT / "assets/examples" / row["file"]).stat().st_size)
+    cards = page.page.locator("#examples button")
+    assert cards.count() == len(rows)
+    for picture in page.page.locator("#examples img").all():
+        picture.scroll_into_view_if_needed()
+        wait_until(lambda seen=picture: seen.evaluate("seen => seen.naturalWidth"), "a picture")
+
+    page.page.locator(f"#examples button[data-name='{smallest['name']}']").click()
+    page.wait_for_state("ready")
+    assert smallest["file"] in page.page.locator("#facts").inner_text()
+
+
+@pytest.mark.parametrize("name", ["broken.glb", "<img src=x onerror=alert(1)>.stl"])
+def test_a_corrupt_file_shows_a_message_and_the_mesh_before_stays(
+    visit: Callable[..., Visit], bodies_glb: Path, tmp_path: Path, name: str
+) -> None:
+    page = visit()
+    broken = tmp_path / name
+    broken.write_bytes(b"glTF\x02\x00\x00\x00 and then nothing of use")
+    page.upload(broken)
+    text = page.alert()
+    assert "broken.glb" in text or "img" in text
+    assert text.rstrip().endswith(".")
+
+    page.upload(bodies_glb)
+    page.wait_for_state("ready")
+    page.upload(broken)
+    page.alert()
+    assert "bodies.glb" in page.page.locator("#facts").inner_text()
+
+
+def test_a_job_can_be_cancelled_and_the_page_goes_on(
+    visit: Callable[..., Visit], studio: Studio, tmp_path: Path
+) -> None:
+    page = visit()
+    big = trimesh.creation.icosphere(6).subdivide()
+    page.upload(write_glb(tmp_path / "big.glb", big))
+    page.wait_for_state("ready")
+    page.page.locator("#preset input[value=quality]").check()
+    page.press("segment")
+    wait_until(lambda: studio.pool.busy_count, "the job is at work")
+    page.press("segment-cancel")
+    page.wait_for_state("ready")
+    wait_until(lambda: not studio.pool.busy_count, "the worker has ended")
+    assert page.page.locator("button#segment").is_enabled()
+    assert page.parts() == []
+
+
+def test_parts_are_marked_as_old_when_the_settings_change(
+    visit: Callable[..., Visit], bodies_glb: Path
+) -> None:
+    page = visit()
+    page.upload(bodies_glb)
+    page.wait_for_state("ready")
+    page.press("segment")
+    page.wait_for_state("done")
+    page.page.locator("#preset input[value=preview]").check()
+    page.wait_for_state("stale")
+    assert "settings were changed" in page.page.locator(f"#{SEGMENT}").inner_text()
+    page.page.locator("#preset input[value=balanced]").check()
+    page.wait_for_state("done")
+    assert len(page.parts()) == 3
+
+
+def test_closed_parts_are_marked_as_old_when_the_parts_change(
+    visit: Callable[..., Visit], bodies_glb: Path
+) -> None:
+    page = visit()
+    page.upload(bodies_glb)
+    page.wait_for_state("ready")
+    page.press("segment")
+    page.wait_for_state("done")
+    page.press("send")
+    page.wait_for_state("ready", GENERATE)
+    page.press("generate")
+    page.wait_for_state("done", GENERATE)
+    page.page.get_by_role("tab", name="Segment").click()
+    first, second, _ = (part["id"] for part in page.parts())
+    page.ask(f"select([{first}, {second}])")
+    page.edit("Merge")
+    page.page.get_by_role("tab", name="Generate").click()
+    page.wait_for_state("stale", GENERATE)
+    assert len(page.parts(GENERATE)) == 3
+
+
+def test_the_memory_panel_is_there_and_says_that_there_is_no_gpu(
+    visit: Callable[..., Visit], studio: Studio
+) -> None:
+    if studio.monitor.latest().device.is_gpu:
+        pytest.skip("this machine has a GPU")
+    page = visit()
+    panel = page.page.locator("#memory-panel")
+    wait_until(lambda: "GiB" in panel.inner_text(), "the panel shows figures")
+    assert "GPU" in panel.inner_text()
+    assert panel.get_by_role("button", name="Unload now").is_visible()
+
+
+def test_each_control_has_a_name(visit: Callable[..., Visit], bodies_glb: Path) -> None:
+    page = visit()
+    page.upload(bodies_glb)
+    page.wait_for_state("ready")
+    nameless = page.page.evaluate(
+        """[...document.querySelectorAll('button, input, select, textarea, canvas')]
+        .filter((e) => e.checkVisibility() && !e.ariaLabel && !e.title && !e.innerText.trim()
+          && !(e.labels && e.labels.length) && !e.getAttribute('aria-labelledby'))
+        .map((e) => e.outerHTML.slice(0, 120))"""
+    )
+    assert nameless == []
+
+
+def test_two_pages_work_side_by_side(visit: Callable[..., Visit], tmp_path: Path) -> None:
+    pages = [visit(), visit()]
+    for count, page in enumerate(pages, start=2):
+        page.upload(write_glb(tmp_path / f"{count}.glb", bodies(count)))
+    for page in pages:
+        page.wait_for_state("ready")
+    for page in pages:
+        page.press("segment")
+    for count, page in enumerate(pages, start=2):
+        page.wait_for_state("done")
+        assert len(page.parts()) == count
+        report = json.loads(page.download("report.json", SEGMENT))
+        assert report["source"]["name"] == f"{count}.glb"
