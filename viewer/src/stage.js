@@ -1,16 +1,12 @@
-// The 3D picture: renderer, camera, lights, orbiting, picking. Draws only when something changed.
+// The 3D picture: renderer, lights, the model and its look, picking. Draws only when something changed.
 
-import { Color, DirectionalLight, Group, HemisphereLight, MathUtils, PerspectiveCamera, Scene, Spherical, Vector3, WebGLRenderer } from "three";
-import { OrbitControls } from "three/examples/jsm/controls/OrbitControls.js";
-import { cornersOf, fitDistance, unionBox } from "./geometry.js";
+import { Color, DirectionalLight, Group, HemisphereLight, Scene, Vector3, WebGLRenderer } from "three";
+import { CameraRig } from "./camera.js";
+import { cornersOf, unionBox } from "./geometry.js";
 import { DECORATION_LAYER } from "./model.js";
 import { Outline } from "./outline.js";
 import { GroundShadow } from "./shadow.js";
 
-const HOME = new Vector3(0.72, 0.42, 1).normalize();
-const VIEWS = { home: HOME, front: new Vector3(0, 0, 1), side: new Vector3(1, 0, 0), top: new Vector3(0, 1, 1e-4).normalize() };
-const FIELD_OF_VIEW = 32;
-const GLIDE_MS = 320;
 const SLOW_FRAME_MS = 45; // above it, what moves is drawn as a draft, and in full once it rests
 const REST_MS = 150;
 const BIG_MODEL_FACES = 300_000;
@@ -32,25 +28,22 @@ export class Stage {
     this.frame = new Group(); // brings the model to unit size around the origin
     this.world.add(this.frame);
     this.scene.add(this.world);
-    this.camera = new PerspectiveCamera(FIELD_OF_VIEW, 1, 0.01, 100);
-    this.camera.layers.enable(DECORATION_LAYER);
     this.outline = new Outline();
     this.shadow = new GroundShadow();
-    this.scene.add(this.shadow.plane, this.camera);
-    this.#addLights();
     this.model = null;
     this.view = { selected: new Set(), hidden: new Set(), hovered: null, explode: 0, boxes: false, wire: false, zUp: false };
     this.theme = "light";
-    this.glide = null;
     this.pending = 0;
     this.isLost = false;
     this.frames = 0;
     this.frameMs = 0;
     this.movedAt = 0;
     this.restTimer = 0;
-    this.fittedDistance = null; // set while the camera stands where fit() put it
-    this.reducedMotion = window.matchMedia("(prefers-reduced-motion: reduce)").matches;
-    this.#addControls();
+    this.rig = new CameraRig(canvas, () => this.requestRender());
+    this.camera = this.rig.camera;
+    this.camera.layers.enable(DECORATION_LAYER);
+    this.scene.add(this.shadow.plane, this.camera);
+    this.#addLights();
     this.setTheme("light");
     this.#listen();
   }
@@ -66,23 +59,6 @@ export class Stage {
     fill.target.position.set(0, 0, -1);
     for (const light of [this.sky, key, fill]) light.layers.enable(DECORATION_LAYER);
     this.scene.add(this.sky);
-  }
-
-  #addControls() {
-    this.controls = new OrbitControls(this.camera, this.canvas);
-    Object.assign(this.controls, { enableDamping: !this.reducedMotion, dampingFactor: 0.14, rotateSpeed: 0.9, zoomSpeed: 1.1, minDistance: 0.02, maxDistance: 40, zoomToCursor: true });
-    this.controls.addEventListener("start", () => {
-      this.isMoving = true;
-      this.glide = null;
-      this.fittedDistance = null;
-    });
-    this.controls.addEventListener("end", () => {
-      this.isMoving = false;
-      this.requestRender();
-    });
-    this.controls.addEventListener("change", () => this.requestRender());
-    this.camera.position.copy(HOME).multiplyScalar(3);
-    this.controls.update();
   }
 
   #listen() {
@@ -123,7 +99,7 @@ export class Stage {
     this.hoverPending = true;
     requestAnimationFrame(() => {
       this.hoverPending = false;
-      if (this.pointer && !this.isMoving) this.on.hover(this.pickAt(this.pointer.x, this.pointer.y), this.pointer.x, this.pointer.y);
+      if (this.pointer && !this.rig.isMoving) this.on.hover(this.pickAt(this.pointer.x, this.pointer.y), this.pointer.x, this.pointer.y);
     });
   }
 
@@ -136,9 +112,8 @@ export class Stage {
     this.renderer.setSize(width, height, false);
     this.fine = ratio < 1.5 ? 2 : ratio; // part numbers are drawn without smoothing, so in finer steps
     this.outline.resize(Math.floor(width * this.fine), Math.floor(height * this.fine), this.fine);
-    this.camera.aspect = width / height;
-    this.camera.updateProjectionMatrix();
-    if (this.fittedDistance !== null && this.model) this.fit({ glide: false });
+    this.rig.setAspect(width / height);
+    if (this.rig.isFitted) this.fit({ glide: false });
     this.requestRender();
   }
 
@@ -171,7 +146,7 @@ export class Stage {
     }
     this.shadow.isFresh = false;
     this.frameMs = model && model.faces > BIG_MODEL_FACES ? 2 * SLOW_FRAME_MS : 0; // until it is measured
-    if (model && !(keepCamera && !first)) this.fit({ direction: HOME, glide: false });
+    if (model && !(keepCamera && !first)) this.fit({ view: "home", glide: false });
     this.requestRender();
   }
 
@@ -206,12 +181,14 @@ export class Stage {
   }
 
   setSelection(selected, hovered) {
+    if (this.view.selected === selected && this.view.hovered === hovered) return;
     if (this.view.selected !== selected) this.outline.isFresh = false;
     Object.assign(this.view, { selected, hovered });
     this.recolour();
   }
 
   setHidden(hidden) {
+    if (this.view.hidden === hidden) return;
     this.view.hidden = hidden;
     this.#applyVisibility();
     this.shadow.isFresh = false;
@@ -223,29 +200,19 @@ export class Stage {
     for (const part of this.model.parts.values()) part.group.visible = !this.view.hidden.has(part.id);
   }
 
-  // The camera steps back only as far as the parts need, and returns unless it was moved meanwhile.
   setExplode(amount) {
     this.view.explode = amount;
     if (!this.model) return;
     this.model.explode(amount);
     this.shadow.isFresh = false;
-    const distance = this.camera.position.distanceTo(this.controls.target);
-    const untouched = this.steppedBack !== undefined && Math.abs(distance - this.steppedBack) < 1e-4 * distance;
-    const base = untouched ? this.stepBase : distance;
-    const needed = Math.max(base, this.#distanceFor(this.controls.target, this.#axes(), 1.06));
-    this.glide = null;
-    this.#place(this.controls.target, this.#axes().toCamera, needed);
-    this.stepBase = base;
-    this.steppedBack = this.camera.position.distanceTo(this.controls.target);
-    this.requestRender();
+    this.rig.makeRoom(this.worldBox());
   }
 
   setZUp(zUp) {
     this.view.zUp = zUp;
     this.world.rotation.x = zUp ? -Math.PI / 2 : 0;
     this.shadow.isFresh = false;
-    if (this.model) this.fit({ glide: false });
-    this.requestRender();
+    this.fit({ glide: false });
   }
 
   worldBox() {
@@ -255,70 +222,8 @@ export class Stage {
     return unionBox(moved.map((corner) => ({ min: corner, max: corner })));
   }
 
-  #axes(direction) {
-    const toCamera = direction ? direction.clone() : this.camera.position.clone().sub(this.controls.target).normalize();
-    const right = new Vector3(0, 1, 0).cross(toCamera).normalize();
-    return { toCamera, right, up: toCamera.clone().cross(right) };
-  }
-
-  #distanceFor(target, axes, margin) {
-    return fitDistance(
-      cornersOf(this.worldBox()),
-      target.toArray(),
-      { toCamera: axes.toCamera.toArray(), right: axes.right.toArray(), up: axes.up.toArray() },
-      { fieldOfView: MathUtils.degToRad(FIELD_OF_VIEW), aspect: this.camera.aspect, margin },
-    );
-  }
-
-  lookFrom(name) {
-    this.fit({ direction: VIEWS[name] });
-  }
-
-  fit({ direction = null, glide = true } = {}) {
-    if (!this.model) return;
-    const box = this.worldBox();
-    const target = new Vector3(...box.min).add(new Vector3(...box.max)).multiplyScalar(0.5);
-    const axes = this.#axes(direction);
-    const distance = this.#distanceFor(target, axes, 1.12);
-    this.steppedBack = undefined;
-    this.fittedDistance = distance;
-    if (glide && !this.reducedMotion) this.#glideTo(target, axes.toCamera, distance);
-    else this.#place(target, axes.toCamera, distance);
-  }
-
-  #place(target, toCamera, distance) {
-    this.controls.target.copy(target);
-    this.camera.position.copy(target).addScaledVector(toCamera, distance);
-    this.controls.update();
-    this.requestRender();
-  }
-
-  #glideTo(target, toCamera, distance) {
-    const from = new Spherical().setFromVector3(this.camera.position.clone().sub(this.controls.target));
-    const to = new Spherical().setFromVector3(toCamera.clone().multiplyScalar(distance));
-    to.theta += 2 * Math.PI * Math.round((from.theta - to.theta) / (2 * Math.PI));
-    this.glide = { start: performance.now(), from, to, fromTarget: this.controls.target.clone(), target };
-    this.requestRender();
-  }
-
-  #stepGlide(now) {
-    const { start, from, to, fromTarget, target } = this.glide;
-    const t = Math.min(1, (now - start) / GLIDE_MS);
-    const ease = t * t * (3 - 2 * t);
-    const at = new Spherical(
-      MathUtils.lerp(from.radius, to.radius, ease), MathUtils.lerp(from.phi, to.phi, ease), MathUtils.lerp(from.theta, to.theta, ease));
-    if (t >= 1) this.glide = null;
-    this.#place(fromTarget.clone().lerp(target, ease), new Vector3().setFromSpherical(at.makeSafe()).normalize(), at.radius);
-  }
-
-  // Turn by angles (radians) or zoom by a factor: the keyboard's way to move the camera.
-  orbit(theta, phi, zoom = 1) {
-    const at = new Spherical().setFromVector3(this.camera.position.clone().sub(this.controls.target));
-    at.theta += theta;
-    at.phi = MathUtils.clamp(at.phi + phi, 0.01, Math.PI - 0.01);
-    this.glide = null;
-    this.fittedDistance = null;
-    this.#place(this.controls.target.clone(), new Vector3().setFromSpherical(at).normalize(), at.radius * zoom);
+  fit(options) {
+    if (this.model) this.rig.fit(this.worldBox(), options);
   }
 
   // `moved`: false where only colours changed, so that the picture of part numbers still holds.
@@ -330,21 +235,20 @@ export class Stage {
     if (this.pending || this.isLost) return;
     this.pending = requestAnimationFrame((now) => {
       this.pending = 0;
-      if (this.glide) this.#stepGlide(now);
-      else this.controls.update();
+      this.rig.step(now);
       this.render();
     });
   }
 
   get isIdle() {
-    return !this.pending && !this.glide && !this.isMoving && !this.restTimer;
+    return !this.pending && !this.rig.isMoving && !this.restTimer;
   }
 
   render() {
     if (this.isLost || !this.width) return;
     const { renderer, scene, camera, model } = this;
     const isDraft = Boolean(model) && this.frameMs > SLOW_FRAME_MS && performance.now() - this.movedAt < REST_MS;
-    this.#clipPlanes();
+    this.rig.setClipPlanes();
     model?.showDraft(isDraft);
     if (model && !this.shadow.isFresh && !isDraft) this.shadow.update(renderer, scene, this.worldBox());
     this.shadow.plane.visible = Boolean(model) && this.shadow.isFresh;
@@ -384,14 +288,6 @@ export class Stage {
       this.frameMs = 0.5 * (this.frameMs + performance.now() - start);
     };
     setTimeout(poll, 4);
-  }
-
-  #clipPlanes() {
-    if (!this.model) return;
-    const distance = this.camera.position.length();
-    this.camera.near = Math.max(0.002, (distance - 4) * 0.5);
-    this.camera.far = distance + 12;
-    this.camera.updateProjectionMatrix();
   }
 
   // The part under a point of the page, or null.
@@ -446,7 +342,7 @@ export class Stage {
     this.model = null;
     this.outline.dispose();
     this.shadow.dispose();
-    this.controls.dispose();
+    this.rig.dispose();
     this.renderer.dispose();
     this.renderer.forceContextLoss();
   }

@@ -107,19 +107,23 @@ class PartViewer {
     this.value = { ...value, parts };
     this.byId = new Map(parts.map((part) => [part.id, part]));
     if (isOtherMesh) Object.assign(this.view, { selected: new Set(), hidden: new Set(), hovered: null, explode: 0 });
-    this.view.selected = new Set([...this.view.selected].filter((id) => this.byId.has(id)));
-    this.view.hidden = new Set([...this.view.hidden].filter((id) => this.byId.has(id)));
-    this.#endPendingEdit();
-    this.table.setParts(parts, value.editable === true);
+    this.view.selected = onlyKnown(this.view.selected, this.byId);
+    this.view.hidden = onlyKnown(this.view.hidden, this.byId);
+    clearTimeout(this.editTimer);
+    this.pendingRevision = null;
+    this.#showParts(parts, value.editable === true);
     this.downloads.update(Array.isArray(value.downloads) ? value.downloads : []);
     this.#load();
-    this.stage?.setColours((id) => (this.byId.has(id) ? safeColour(this.byId.get(id).colour) : null));
     this.refresh();
   }
 
-  #endPendingEdit() {
-    clearTimeout(this.editTimer);
-    this.pendingRevision = null;
+  // Progress comes several times a second with the same parts: nothing is drawn anew for it.
+  #showParts(parts, editable) {
+    const key = JSON.stringify([parts, editable]);
+    if (key === this.partsKey) return;
+    this.partsKey = key;
+    this.table.setParts(parts, editable);
+    this.stage?.setColours((id) => (this.byId.has(id) ? safeColour(this.byId.get(id).colour) : null));
   }
 
   async #load() {
@@ -155,8 +159,7 @@ class PartViewer {
     const keepCamera = key === this.loaded.key;
     this.loaded = { url, key };
     this.problem = null;
-    this.stage.view.hidden = this.view.hidden;
-    this.stage.view.explode = this.view.explode;
+    Object.assign(this.stage.view, { hidden: this.view.hidden, explode: this.view.explode });
     this.stage.setModel(model, { keepCamera });
     this.stage.setDecorations(this.view, (id) => this.#aabb(id));
     this.#resize();
@@ -277,7 +280,7 @@ class PartViewer {
 
   look(name) {
     if (name === "fit") this.stage?.fit();
-    else this.stage?.lookFrom(name);
+    else this.stage?.fit({ view: name });
   }
 
   async savePicture() {
@@ -338,7 +341,7 @@ class PartViewer {
     const turn = { ArrowLeft: [-0.12, 0], ArrowRight: [0.12, 0], ArrowUp: [0, -0.12], ArrowDown: [0, 0.12], "+": [0, 0, 0.88], "=": [0, 0, 0.88], "-": [0, 0, 1.14] }[event.key];
     if (!turn || !this.stage || event.ctrlKey || event.metaKey) return;
     event.preventDefault();
-    this.stage.orbit(...turn);
+    this.stage.rig.orbit(...turn);
   }
 
   // ---- for tests and scripts: element.partwise
@@ -356,7 +359,7 @@ class PartViewer {
       explode: (amount) => (amount === undefined ? this.view.explode : this.setExplode(amount)),
       pickAt: (x, y) => this.stage?.pickAt(x, y) ?? null,
       pointOf: (id) => this.stage?.pointOf(id) ?? null,
-      camera: () => this.stage && { position: this.stage.camera.position.toArray(), target: this.stage.controls.target.toArray() },
+      camera: () => this.stage && { position: this.stage.camera.position.toArray(), target: this.stage.rig.controls.target.toArray() },
       memory: () => this.stage && { ...this.stage.renderer.info.memory, frames: this.stage.frames, faces: this.stage.model?.faces ?? 0 },
       extent: () => this.stage?.extent() ?? null,
       loseContext: () => this.stage?.renderer.forceContextLoss(),
@@ -376,6 +379,11 @@ class PartViewer {
     clearTimeout(this.selectTimer);
     this.stage?.dispose();
   }
+}
+
+function onlyKnown(ids, known) {
+  const kept = [...ids].filter((id) => known.has(id));
+  return kept.length === ids.size ? ids : new Set(kept);
 }
 
 function mount(element, props, trigger, watch) {

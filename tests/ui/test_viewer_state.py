@@ -1,0 +1,96 @@
+"""What crosses the line between the server and the part viewer in the browser."""
+
+import json
+
+import pytest
+
+from studio.ui.viewer import (
+    BUNDLE,
+    ViewerAction,
+    ViewerPart,
+    ViewerState,
+    build_part_viewer,
+    parse_action,
+    viewer_head,
+)
+
+
+@pytest.mark.parametrize(
+    ("payload", "action"),
+    [
+        ({"action": "merge", "part_ids": [2, 5]}, ViewerAction("merge", (2, 5))),
+        ({"action": "merge", "part_ids": [2, 5, 2]}, ViewerAction("merge", (2, 5))),
+        ({"action": "split", "part_ids": [0], "revision": 4}, ViewerAction("split", (0,), "", 4)),
+        (
+            {"action": "rename", "part_ids": [1], "name": " Seat "},
+            ViewerAction("rename", (1,), "Seat"),
+        ),
+        ({"action": "undo", "part_ids": []}, ViewerAction("undo")),
+        ({"action": "undo"}, ViewerAction("undo")),
+        ({"action": "select", "part_ids": [], "revision": "x"}, ViewerAction("select")),
+    ],
+)
+def test_what_the_viewer_sends_becomes_an_action(payload: object, action: ViewerAction) -> None:
+    assert parse_action(payload) == action
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        None,
+        "merge",
+        [],
+        {},
+        {"action": "delete", "part_ids": [1]},
+        {"action": ["merge"], "part_ids": [1, 2]},
+        {"action": "merge", "part_ids": [1]},
+        {"action": "merge", "part_ids": [1, 1]},
+        {"action": "merge", "part_ids": [1, -2]},
+        {"action": "merge", "part_ids": [1, 2.5]},
+        {"action": "merge", "part_ids": [1, True]},
+        {"action": "merge", "part_ids": [1, [2]]},
+        {"action": "merge", "part_ids": [1, 2**40]},
+        {"action": "merge", "part_ids": list(range(20_000))},
+        {"action": "merge", "part_ids": {"0": 1}},
+        {"action": "split", "part_ids": [1, 2]},
+        {"action": "rename", "part_ids": [1]},
+        {"action": "rename", "part_ids": [1], "name": "   "},
+        {"action": "rename", "part_ids": [1], "name": "x" * 201},
+        {"action": "rename", "part_ids": [1], "name": 7},
+    ],
+)
+def test_anything_else_is_refused_with_a_sentence(payload: object) -> None:
+    with pytest.raises(ValueError, match=r"^[A-Z].*\.$"):
+        parse_action(payload)
+
+
+def test_a_state_goes_through_json_unchanged() -> None:
+    part = ViewerPart(3, "Seat", "#4a90d9", 12, 40.0, aabb=[[0, 0, 0], [1, 1, 1]])
+
+    value = ViewerState(mesh_key="a", state="done", kind="parts", parts=(part,)).to_value()
+
+    assert json.loads(json.dumps(value))["parts"][0]["name"] == "Seat"
+
+
+def test_states_and_colours_that_the_browser_does_not_know_are_refused() -> None:
+    with pytest.raises(ValueError, match="finished"):
+        ViewerState(state="finished")
+    with pytest.raises(ValueError, match="red"):
+        ViewerPart(0, "Seat", "red", 1, 1.0)
+
+
+def test_the_tags_name_files_that_are_there_by_relative_addresses() -> None:
+    head = viewer_head()
+
+    for name in ("viewer.js", "viewer.css"):
+        assert f'"partwise/viewer/{name}?v=' in head
+        assert (BUNDLE / name).stat().st_size < 750_000
+    assert "://" not in head
+    assert "MIT License" in (BUNDLE / "three.LICENSE.txt").read_text(encoding="utf-8")
+
+
+def test_gradio_offers_the_events_of_edits_and_selection() -> None:
+    viewer = build_part_viewer("viewer", "Parts")
+
+    assert callable(viewer.submit)
+    assert callable(viewer.select)
