@@ -275,8 +275,10 @@ function addGrid(svg, width, top, y) {
 }
 
 function addAreas(svg, x, y) {
-  const { full, points } = memory;
-  if (points.length < 2) return;
+  const { full, now } = memory;
+  if (memory.points.length < 2) return;
+  const newest = memory.points[memory.points.length - 1];
+  const points = [...memory.points, [now.t, ...newest.slice(1)]]; // up to the right edge
   let below = points.map(() => 0);
   full.series.forEach((key, i) => {
     const above = points.map((point, j) => below[j] + point[i + 1]);
