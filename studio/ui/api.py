@@ -47,8 +47,22 @@ def build_api(studio: Studio) -> None:
         ]
         start = gr.Button()
         memory = gr.JSON(label="memory")
+    serve = _Endpoints(studio)
+    lane: dict[str, Any] = {"concurrency_limit": None, "show_progress": "hidden"}
+    start.click(serve.segment, [mesh, *settings], answer, api_name="segment", **lane)
+    start.click(serve.generate, [mesh, labels, *settings], answer, api_name="generate", **lane)
+    start.click(serve.status, None, memory, api_name="status", queue=False)
+    start.click(serve.unload, None, memory, api_name="unload")
+
+
+class _Endpoints:
+    """What the endpoints do; their first lines are their descriptions for programs."""
+
+    def __init__(self, studio: Studio) -> None:
+        self._studio = studio
 
     def segment(
+        self,
         request: gr.Request,
         mesh: str,
         preset: str = "balanced",
@@ -58,12 +72,13 @@ def build_api(studio: Studio) -> None:
         engine: str = "auto",
     ) -> Answers:
         """Cut a mesh into parts. part_count 0 lets the engine choose the number."""
-        with _Call(studio, request) as call:
+        with _Call(self._studio, request) as call:
             yield from call.open(mesh)
             yield from call.cut(preset, part_count, detail, seed, engine)
             yield call.answer(results.PARTS)
 
     def generate(
+        self,
         request: gr.Request,
         mesh: str,
         labels: str | None = None,
@@ -74,7 +89,7 @@ def build_api(studio: Studio) -> None:
         engine: str = "auto",
     ) -> Answers:
         """Make each part a closed mesh; labels: a .npy of one integer per face, else segmented."""
-        with _Call(studio, request) as call:
+        with _Call(self._studio, request) as call:
             yield from call.open(mesh)
             if labels:
                 call.take_labels(labels)
@@ -83,19 +98,13 @@ def build_api(studio: Studio) -> None:
             yield from call.close_parts(engine)
             yield call.answer(results.COMPLETED)
 
-    def status() -> dict[str, Any]:
+    def status(self) -> dict[str, Any]:
         """What holds the memory now, and which models are loaded or why they are not."""
-        return status_payload(studio.monitor.sample_now(), studio.manager.get_status())
+        return status_payload(self._studio.monitor.sample_now(), self._studio.manager.get_status())
 
-    def unload() -> dict[str, Any]:
+    def unload(self) -> dict[str, Any]:
         """Unload every model that is not in use; answers with bytes before and after."""
-        return asdict(studio.manager.unload_all_models())
-
-    lane: dict[str, Any] = {"concurrency_limit": None, "show_progress": "hidden"}
-    start.click(segment, [mesh, *settings], answer, api_name="segment", **lane)
-    start.click(generate, [mesh, labels, *settings], answer, api_name="generate", **lane)
-    start.click(status, None, memory, api_name="status", queue=False)
-    start.click(unload, None, memory, api_name="unload")
+        return asdict(self._studio.manager.unload_all_models())
 
 
 class _Call:
