@@ -5,6 +5,7 @@ table of the README from the result files and measures nothing.
 """
 
 import argparse
+import contextlib
 import json
 import sys
 import tempfile
@@ -102,17 +103,18 @@ def measure(sizes: Sizes, *, with_browser: bool) -> Payload:
 
 
 def _measure_page(sizes: Sizes, files: dict[int, Path], *, with_browser: bool) -> Payload:
-    with page.running_server() as server:
+    with contextlib.ExitStack() as stack:
+        is_seen = with_browser and page.CHROMIUM is not None
+        browser = stack.enter_context(page.chromium()) if is_seen else None
+        server = stack.enter_context(page.running_server())
         figures: Payload = {"server_ready_s": round(server.ready_s, 2)}
+        if browser is not None:
+            figures["first_visit"], figures["ticks"] = page.measure_first_page(browser, server)
         figures["html"] = page.first_answer(server)
-        _tell("server", figures)
-    if not with_browser or page.CHROMIUM is None:
-        say("no browser: first page, preview and cancel are not measured")
-        return figures
-    with page.chromium() as browser, page.running_server() as server:
-        figures["server_ready_s"] = min(figures["server_ready_s"], round(server.ready_s, 2))
-        figures["first_visit"], figures["ticks"] = page.measure_first_page(browser, server)
-        _tell("first visit", figures["first_visit"])
+        _tell("server and first page", figures)
+        if browser is None:
+            say("no browser: first page, preview and cancel are not measured")
+            return figures
         figures["preview"] = page.measure_preview(browser, server, files[sizes.preview_faces])
         figures["preview"]["faces"] = sizes.preview_faces
         _tell("upload to preview", figures["preview"])

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import psutil
 from gradio_client import Client, handle_file
@@ -66,7 +66,10 @@ class Server:
 @contextmanager
 def running_server() -> Iterator[Server]:
     """`app.py` in a process and a folder of its own, both gone afterwards."""
-    with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
+    with (
+        tempfile.TemporaryDirectory(prefix="benchmark-") as folder,
+        tempfile.TemporaryFile() as log,
+    ):
         port = _free_port()
         url = f"http://127.0.0.1:{port}"
         environment = dict(os.environ, PARTWISE_APP_WORKSPACE=folder, OMP_WAIT_POLICY="PASSIVE")
@@ -76,10 +79,10 @@ def running_server() -> Iterator[Server]:
             cwd=ROOT,
             env=environment,
             stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
+            stderr=log,
         )
         try:
-            _wait(lambda: _is_healthy(process, url), _START_TIMEOUT_S, "the server is ready")
+            _wait(lambda: _is_healthy(process, url, log), _START_TIMEOUT_S, "the server is ready")
             yield Server(psutil.Process(process.pid), url, time.perf_counter() - started)
         finally:
             _end(process)
@@ -91,9 +94,11 @@ def _free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def _is_healthy(process: subprocess.Popen[bytes], url: str) -> bool:
+def _is_healthy(process: subprocess.Popen[bytes], url: str, log: IO[bytes]) -> bool:
     if process.poll() is not None:
-        raise RuntimeError(f"app.py ended with {process.returncode}; start it by hand to see why")
+        log.seek(0)
+        words = log.read().decode(errors="replace").strip()[-2000:]
+        raise RuntimeError(f"app.py ended with {process.returncode}: {words}")
     try:
         with urllib.request.urlopen(f"{url}/healthz", timeout=2) as answer:
             return bool(json.load(answer)["status"] == "ok")
@@ -258,6 +263,7 @@ def measure_growth(mesh: Path, job_count: int) -> Payload:
         after = server.resident_bytes()
         client.close()
     return {
+        "server_ready_s": round(server.ready_s, 2),
         "idle_mib": mib(idle),
         "idle_workers_mib": mib(workers),
         "jobs": job_count,
