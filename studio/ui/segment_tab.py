@@ -79,7 +79,7 @@ class _Page:
 
     def __init__(self, studio: Studio) -> None:
         self.studio = studio
-        self.facts = gr.HTML(elem_id="facts")
+        self.facts = gr.HTML(views.limits_html(studio.configuration.mesh), elem_id="facts")
         presets = [(preset.title, name) for name, preset in studio.configuration.presets.items()]
         with gr.Row(elem_classes="pw-actions"):
             preset = gr.Radio(
@@ -108,7 +108,7 @@ class _Page:
         engine = self.studio.engines.choose(SEGMENT, choice.engine)
         return (
             views.segment_view(session, status),
-            views.facts_html(session),
+            views.facts_html(session, self.studio.configuration.mesh),
             views.plan_html(session, engine, choice.preset.working_faces),
             gr.Button(interactive=document is not None and not is_busy),
             gr.Button(interactive=is_busy),
@@ -129,7 +129,7 @@ def build_segment_tab(studio: Studio) -> SegmentTab:
     """Build the tab's components and wire their events."""
     with gr.Row(elem_classes="pw-input-row"):
         upload = gr.File(
-            label="Mesh: glb, gltf, obj, ply, stl, off or 3mf",
+            label="Mesh",
             file_types=FILE_TYPES,
             type="filepath",
             height=124,

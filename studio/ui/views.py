@@ -5,7 +5,7 @@ Pure translation: a document and a status in, plain values for the components ou
 
 from html import escape
 
-from partwise.geometry.mesh_io import MeshFacts
+from partwise.geometry.mesh_io import MeshFacts, MeshLimits
 from partwise.geometry.parts import part_colour
 from studio import results
 from studio.catalog import EngineChoice
@@ -124,10 +124,18 @@ def _done_message(document: Document, kind: str, state: str, run: Run | None) ->
     return f"{closed} of {count} parts closed in {run.elapsed_s:.1f} s"
 
 
-def facts_html(session: Session) -> str:
+def limits_html(limits: MeshLimits) -> str:
+    """Which files are taken, before there is one."""
+    return (
+        "<p class='pw-plan'>glb, gltf, obj, ply, stl, off or 3mf · up to "
+        f"{_bytes(limits.max_file_bytes)} and {limits.max_faces:,} faces</p>"
+    )
+
+
+def facts_html(session: Session, limits: MeshLimits) -> str:
     """The facts of the open mesh as a definition list, every word of the file escaped."""
     if session.document is None:
-        return ""
+        return limits_html(limits)
     source = session.document.source
     facts = source.facts
     pairs = [
@@ -158,7 +166,7 @@ def _extents(facts: MeshFacts) -> str:
 
 
 def _bytes(count: int) -> str:
-    return f"{count / 1e6:.1f} MB" if count >= 1e6 else f"{count / 1e3:.0f} kB"
+    return f"{count / 1e6:.3g} MB" if count >= 1e6 else f"{count / 1e3:.0f} kB"
 
 
 def plan_html(session: Session, choice: EngineChoice, working_faces: int) -> str:
