@@ -47,29 +47,31 @@ def proper_faces(faces: Ints, labels: NDArray[np.integer]) -> Ints:
     A face and its mirror image are both kept, but for bodies that consist of such pairs: these are
     sheets drawn on both sides, of which one side is kept.
     """
+    if not len(faces):
+        return np.zeros(0, dtype=np.int64)
     rank = np.argsort(np.argsort(faces, axis=1), axis=1)
     is_mirrored = (rank[:, 1] - rank[:, 0]) % 3 == 2
     ordered = np.sort(faces, axis=1)
     is_proper = (ordered[:, 0] != ordered[:, 1]) & (ordered[:, 1] != ordered[:, 2])
     keys = np.column_stack([labels, ordered, is_mirrored])
-    _, first, count = _first_of_each(keys[:, :4])
+    first, count = _first_of_each(keys[:, :4])
     has_twin = (count > 1) & is_proper
     if not np.any(has_twin):
         return np.nonzero(is_proper)[0]
     body = face_components(len(faces), adjacent_faces(mesh_edges(faces))[0])
     is_sheet = np.bincount(body, has_twin) >= SHEET_SHARE * np.bincount(body)
-    first_of_side = _first_of_each(keys)[1]
+    first_of_side = _first_of_each(keys)[0]
     is_first = np.where(is_sheet[body], first, first_of_side) == np.arange(len(faces))
     return np.nonzero(is_proper & is_first)[0]
 
 
-def _first_of_each(keys: Ints) -> tuple[Ints, Ints, Ints]:
-    """For rows: the order that sorts them, the first row equal to each, how many are equal."""
+def _first_of_each(keys: Ints) -> tuple[Ints, Ints]:
+    """For each row of `keys` the first that equals it, and how many do."""
     order = np.lexsort(keys.T[::-1])
     is_new = np.append(True, np.any(keys[order][1:] != keys[order][:-1], axis=1))
     group = np.empty(len(keys), dtype=np.int64)
     group[order] = np.cumsum(is_new) - 1
-    return order, order[is_new][group], np.bincount(group)[group]
+    return order[is_new][group], np.bincount(group)[group]
 
 
 def build_manifold(vertices: Floats, faces: Ints, labels: NDArray[np.integer]) -> Manifold:

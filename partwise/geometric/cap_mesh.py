@@ -7,15 +7,20 @@ from numpy.typing import NDArray
 
 from partwise.geometry.topology import Floats, Ints, mesh_edges
 
-FLIP_ROUNDS = 24
+FLIP_ROUNDS = 12
 
 
 @dataclass(frozen=True)
 class InteriorEdges:
-    """Edges with two sides. ends: (E, 2) int64. sides: (E, 2) int64, each 3 t + i."""
+    """Edges with two sides. ends: (E, 2) int64. sides: (E, 2) int64, each 3 t + i.
+
+    codes: sorted, one for every edge, the rim's too: first vertex times `size`, plus the second.
+    """
 
     ends: Ints
     sides: Ints
+    codes: Ints
+    size: int
 
 
 def interior_edges(faces: Ints) -> InteriorEdges:
@@ -24,7 +29,9 @@ def interior_edges(faces: Ints) -> InteriorEdges:
     order = np.argsort(edges.side_edge, kind="stable")
     starts = np.concatenate([[0], np.cumsum(edges.counts)])[:-1][edges.counts == 2]
     sides = np.stack([order[starts], order[starts + 1]], axis=1)
-    return InteriorEdges(edges.vertices[edges.counts == 2], sides)
+    size = int(faces.max(initial=0)) + 1
+    codes = edges.vertices @ np.array([size, 1])
+    return InteriorEdges(edges.vertices[edges.counts == 2], sides, codes, size)
 
 
 def split_marked(points: Floats, faces: Ints, ends: Ints) -> tuple[Floats, Ints]:
@@ -90,11 +97,9 @@ def _flips(points: Floats, faces: Ints, rim: int) -> Ints:
     u, v = faces[one // 3, one % 3], faces[one // 3, (one + 1) % 3]
     x, y = faces[one // 3, (one + 2) % 3], faces[other // 3, (other + 2) % 3]
     angle = _angle(points, x, u, v) + _angle(points, y, u, v)
-    size = int(faces.max()) + 1
-    codes = np.sort(mesh_edges(faces).vertices @ np.array([size, 1]))
-    wanted = np.minimum(x, y) * size + np.maximum(x, y)
-    place = np.minimum(np.searchsorted(codes, wanted), len(codes) - 1)
-    is_free = (codes[place] != wanted) & ((x >= rim) | (y >= rim)) & (x != y)
+    wanted = np.minimum(x, y) * inner.size + np.maximum(x, y)
+    place = np.minimum(np.searchsorted(inner.codes, wanted), len(inner.codes) - 1)
+    is_free = (inner.codes[place] != wanted) & ((x >= rim) | (y >= rim)) & (x != y)
     chosen = np.nonzero((angle > np.pi + 1e-6) & is_free & _stays_smooth(points, u, v, x, y))[0]
     chosen = _apart(chosen, angle, one // 3, other // 3, len(faces))
     ends = np.stack([np.minimum(x, y), np.maximum(x, y)], axis=1)[chosen]

@@ -117,10 +117,22 @@ class _Work:
             return
         self.solid.close()
         order = self._peeling_order()
+        left = self._peeled(order, progress, may_shell=False)
+        sizes = {label: len(self.solid.surface(label)) for label in left}
+        self._peeled(sorted(left, key=lambda k: sizes[k]), progress, may_shell=True)
+
+    def _peeled(
+        self, order: list[int], progress: ProgressCallback, *, may_shell: bool
+    ) -> list[int]:
+        """Peel the labels in turn; returns those that wait for a shell."""
+        start, stop = (0.7, 0.9) if may_shell else (0.1, 0.7)
+        left = []
         for i, label in enumerate(order):
-            detail = f"{i + 1} of {len(order)}"
-            progress(Progress("Closing parts", 0.1 + 0.8 * i / len(order), detail))
-            self.solid.peel(label)
+            fraction = start + (stop - start) * i / len(order)
+            progress(Progress("Closing parts", fraction, f"{i + 1} of {len(order)}"))
+            if not self.solid.peel(label, may_shell=may_shell):
+                left.append(label)
+        return left
 
     def _peeling_order(self) -> list[int]:
         """Labels by rising length of border for their area: limbs come before the torso."""

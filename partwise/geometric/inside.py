@@ -7,6 +7,7 @@ question costs about the square root of the number of faces.
 import numpy as np
 from embreex.mesh_construction import TriangleMesh
 from embreex.rtcore_scene import EmbreeScene
+from numpy.typing import NDArray
 
 from partwise.geometry.topology import Floats, Ints, face_cross
 
@@ -36,9 +37,9 @@ class Inside:
         self._radii = np.maximum.reduceat(reach, starts)
         self._scene: EmbreeScene | None = None
 
-    def share_inside(self, at: Floats) -> float:
-        """How many of the (N, 3) points are inside, from 0 to 1."""
-        return float(np.mean([self._winding(point) > INSIDE for point in at]))
+    def contains(self, at: Floats) -> NDArray[np.bool_]:
+        """(N,) whether the (N, 3) points are inside."""
+        return np.array([self._winding(point) > INSIDE for point in at], dtype=bool)
 
     def _winding(self, at: Floats) -> float:
         offset = self._centres - at

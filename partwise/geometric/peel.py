@@ -13,7 +13,7 @@ from scipy.sparse.csgraph import dijkstra
 from partwise.geometric.cap import Cap
 from partwise.geometric.cap_mesh import interior_edges
 from partwise.geometric.inside import Inside
-from partwise.geometric.plan import PlannedCap, plan_caps
+from partwise.geometric.plan import plan_caps, plan_lids
 from partwise.geometric.solid_bodies import turned_bodies
 from partwise.geometry.topology import Floats, Ints, mesh_edges
 
@@ -56,10 +56,9 @@ class Solid:
         is the cavity of another body with the same label.
         """
         everything = np.concatenate([self.surface(label) for label in self.own])
-        for planned in plan_caps(self.points, everything, None, self._is_hole_shared):
-            starts, ends = _sides(planned.rims)
-            faces = self._placed(starts, planned.cap)
-            self._share_out(faces, _shares(planned.cap, self._owners(ends, starts)))
+        for planned in plan_lids(self.points, everything, self._owners_around):
+            faces = self._placed(np.concatenate(planned.rims), planned.cap)
+            self._share_out(faces, _shares(planned.cap, self._owners_around(planned.rims)))
         labels = np.concatenate([np.full(len(self.surface(k)), k) for k in self.own])
         faces = np.concatenate([self.surface(k) for k in self.own])
         is_turned = turned_bodies(self.points, faces, labels)
@@ -80,27 +79,35 @@ class Solid:
                 cap[chosen] = cap[chosen][:, ::-1]
                 start += len(cap)
 
-    def peel(self, label: int) -> None:
-        """Close a part; its neighbours get the other side of its caps."""
-        plans = plan_caps(self.points, self.surface(label), self._inside, self._is_cut_shared)
-        for planned in plans:
-            self._attach(planned, label)
+    def peel(self, label: int, *, may_shell: bool) -> bool:
+        """Close a part; its neighbours get the other side of its caps.
 
-    def _attach(self, planned: PlannedCap, label: int) -> None:
-        starts, ends = _sides(planned.rims)
-        shares = _shares(planned.cap, self._owners(starts, ends))
-        faces = self._placed(starts, planned.cap)
-        self.caps[label].append(faces)
-        self._share_out(faces[:, ::-1], shares)
+        Without shells, a part that flat caps and films cannot close well is left as it is; returns
+        whether the part is done.
+        """
+        assert self._inside is not None, "close the solid first"
+        plan = plan_caps(
+            self.points,
+            self.surface(label),
+            self._inside,
+            self._owners_beyond,
+            may_shell=may_shell,
+        )
+        for planned in plan or []:
+            shares = _shares(planned.cap, self._owners_beyond(planned.rims))
+            faces = self._placed(np.concatenate(planned.rims), planned.cap)
+            self.caps[label].append(faces)
+            self._share_out(faces[:, ::-1], shares)
+        return plan is not None
 
-    def _is_cut_shared(self, rims: list[Ints]) -> bool:
-        owners = self._owners(*_sides(rims))
-        return bool(np.any(owners != owners[0]))
+    def _owners_beyond(self, rims: list[Ints]) -> Ints:
+        """(R,) the labels across the rims of a part."""
+        return self._owners(*_sides(rims))
 
-    def _is_hole_shared(self, rims: list[Ints]) -> bool:
+    def _owners_around(self, rims: list[Ints]) -> Ints:
+        """(R,) the labels of the faces along the rims of a hole."""
         starts, ends = _sides(rims)
-        owners = self._owners(ends, starts)
-        return bool(np.any(owners != owners[0]))
+        return self._owners(ends, starts)
 
     def _share_out(self, faces: Ints, shares: Ints) -> None:
         """Give each face of a cap to the label in `shares`, if that is somebody."""

@@ -14,14 +14,17 @@ from partwise.geometric.shell import shell_cap
 from partwise.geometric.solid_bodies import body_of_faces
 from partwise.geometry.topology import Floats, Ints
 
-SAMPLES = 12
+SAMPLES = 8
+CLEARANCE = 1e-3
 # A cap with this share of itself inside the solid is kept without looking for a better one.
 GOOD = 0.8
-POOR = 0.5
+POOR = 0.3
+# Over so few points a film is much like a flat cap.
+FILM_RIM = 8
 # A closed surface with less volume than this for its area encloses nothing (a sphere has 0.094).
 FLAT = 1e-4
 
-IsShared = Callable[[list[Ints]], bool]
+OwnersOf = Callable[[list[Ints]], Ints]
 
 
 @dataclass(frozen=True)
@@ -33,29 +36,52 @@ class PlannedCap:
 
 
 def plan_caps(
-    points: Floats, surface: Ints, inside: Inside | None, is_shared: IsShared
-) -> list[PlannedCap]:
-    """The caps that close a surface; none when it is closed.
+    points: Floats, surface: Ints, inside: Inside, owners_of: OwnersOf, *, may_shell: bool
+) -> list[PlannedCap] | None:
+    """The caps that close a part of a solid; an empty list when it is closed.
 
-    surface: (G, 3) int64 faces, outward. inside: of the solid that the surface is a part of, when
-    that is known. is_shared: whether the cap of these rims goes to several labels.
+    surface: (G, 3) int64 faces, outward. owners_of: the label beyond each edge of some rims.
+    Without shells, None when some cap would leave the solid or enclose nothing.
     """
-    rims = open_rims(points, surface)
-    if not rims:
+    groups = group_rims(points, open_rims(points, surface))
+    if not groups:
         return []
-    planned = [
-        (group, _spanned(points, group, inside, is_shared)) for group in group_rims(points, rims)
-    ]
-    if inside is None:
-        return [cap for _, caps in planned for cap in caps]
+    planned = [_spanned(points, group, inside, owners_of) for group in groups]
     pieces = body_of_faces(surface)
-    linked = _linked(pieces, [[rim.face for rim in group] for group, _ in planned])
+    linked = _linked(pieces, [[rim.face for rim in group] for group in groups])
+    clusters = linked[[group[0].face for group in groups]]
     out: list[PlannedCap] = []
-    for cluster in np.unique(linked[[group[0].face for group, _ in planned]]):
-        caps = [c for group, cs in planned for c in cs if linked[group[0].face] == cluster]
+    for cluster in np.unique(clusters):
+        caps = [
+            c for caps, at in zip(planned, clusters, strict=True) if at == cluster for c in caps
+        ]
         chosen = linked == cluster
-        out += _sound(points, surface[chosen], pieces[chosen], caps, inside)
+        worth = _worth(points, surface[chosen], caps, inside)
+        if worth < POOR and not may_shell:
+            return None
+        if worth < POOR:
+            shells = _shells(points, surface[chosen], pieces[chosen], inside)
+            caps = shells if _worth(points, surface[chosen], shells, inside) > worth else caps
+        out += caps
     return out
+
+
+def plan_lids(points: Floats, surface: Ints, owners_of: OwnersOf) -> list[PlannedCap]:
+    """The caps over the holes of a whole surface, of which no inside is known yet.
+
+    Only holes in the same one label may share a cap, so that separate things stay apart.
+    """
+    by_label: dict[int, list[OpenRim]] = {}
+    groups: list[list[OpenRim]] = []
+    for rim in open_rims(points, surface):
+        owners = owners_of([rim.vertices])
+        if np.all(owners == owners[0]):
+            by_label.setdefault(int(owners[0]), []).append(rim)
+        else:
+            groups.append([rim])
+    for rims in by_label.values():
+        groups += group_rims(points, rims)
+    return [cap for group in groups for cap in _spanned(points, group, None, owners_of)]
 
 
 def _linked(pieces: Ints, groups: list[list[int]]) -> Ints:
@@ -68,39 +94,40 @@ def _linked(pieces: Ints, groups: list[list[int]]) -> Ints:
 
 
 def _spanned(
-    points: Floats, group: list[OpenRim], inside: Inside | None, is_shared: IsShared
+    points: Floats, group: list[OpenRim], inside: Inside | None, owners_of: OwnersOf
 ) -> list[PlannedCap]:
     rims = [rim.vertices for rim in group]
     loops = [points[rim] for rim in rims]
-    cap = span(loops, is_fine=is_shared(rims))
+    owners = owners_of(rims)
+    cap = span(loops, is_fine=bool(np.any(owners != owners[0])))
     apart = [[rim] for rim in group]
     if cap is None:
-        return [p for one in apart for p in _spanned(points, one, inside, is_shared)]
+        return [p for one in apart for p in _spanned(points, one, inside, owners_of)]
     best = [PlannedCap(rims, cap)]
-    if inside is None or (share := _share(cap, inside)) >= GOOD:
+    is_plain = sum(map(len, rims)) < FILM_RIM
+    if inside is None or is_plain or (share := _share(cap, inside)) >= GOOD:
         return best
     other = [PlannedCap([rim], film(loop)) for rim, loop in zip(rims, loops, strict=True)]
     return other if min(_share(p.cap, inside) for p in other) > share else best
 
 
 def _share(cap: Cap, inside: Inside) -> float:
-    """How much of a cap lies inside the solid, by samples."""
+    """How much of a cap lies inside the solid, by samples with room on both sides."""
     step = -(-len(cap.faces) // SAMPLES)
-    return inside.share_inside(cap.points[cap.faces[::step]].mean(axis=1))
+    corners = cap.points[cap.faces[::step]]
+    crosses = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    double = np.linalg.norm(crosses, axis=1, keepdims=True)
+    away = crosses / np.maximum(double, 1e-300) * np.minimum(CLEARANCE, 0.1 * np.sqrt(double))
+    centres = corners.mean(axis=1)
+    is_inside = inside.contains(centres - away)
+    is_inside[is_inside] = inside.contains((centres + away)[is_inside])
+    return float(is_inside.mean())
 
 
-def _sound(
-    points: Floats, surface: Ints, pieces: Ints, caps: list[PlannedCap], inside: Inside
-) -> list[PlannedCap]:
-    """The caps of one cluster, or shells in their place where those close it better."""
-    worth = _worth(points, surface, caps, inside)
-    if worth >= POOR:
-        return caps
-    shells = []
-    for piece in np.unique(pieces):
-        rims, cap = shell_cap(points, surface[pieces == piece], inside)
-        shells.append(PlannedCap(rims, cap))
-    return shells if _worth(points, surface, shells, inside) > worth else caps
+def _shells(points: Floats, surface: Ints, pieces: Ints, inside: Inside) -> list[PlannedCap]:
+    """A shell for each piece."""
+    shells = [shell_cap(points, surface[pieces == piece], inside) for piece in np.unique(pieces)]
+    return [PlannedCap(rims, cap) for rims, cap in shells]
 
 
 def _worth(points: Floats, surface: Ints, caps: list[PlannedCap], inside: Inside) -> float:

@@ -1,6 +1,5 @@
 """How parts are shown: cut out of the mesh, named, coloured, pulled apart, boxed."""
 
-import colorsys
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,11 +8,13 @@ from numpy.typing import NDArray
 from partwise.geometry.topology import Floats, Ints
 
 GOLDEN_ANGLE = 0.381966011250105
-LIGHTNESS_STEPS = (0.56, 0.42, 0.68)
-SATURATION_STEPS = (0.62, 0.55, 0.72)
-# Blue first, then by the golden angle: neighbours in the list differ in hue by 137 degrees, and
-# the lightness step tells apart those that a colour-blind eye would take for one.
-FIRST_HUE = 0.585
+FIRST_HUE = 0.7
+# In Oklab's terms: neighbours in the list differ by 137 degrees of hue, and in a lightness step
+# that tells apart those that a colour-blind eye would take for one.
+LIGHTNESS_STEPS = (0.62, 0.48, 0.76)
+# Hues come back almost the same after 21 colours, then paler.
+CHROMA_STEPS = (0.15, 0.085)
+COLOURS_PER_ROUND = 21
 OWN_NODE_SHARE = 0.9
 # Shares of the object's diagonal, and the growth of distances, of the exploded view.
 CENTRAL = 0.04
@@ -58,11 +59,35 @@ def part_colour(index: int) -> Colour:
 
     A pure function of the index, so a part that keeps its index keeps its colour.
     """
-    hue = (FIRST_HUE + index * GOLDEN_ANGLE) % 1.0
+    hue = 2 * np.pi * ((FIRST_HUE + index * GOLDEN_ANGLE) % 1.0)
     lightness = LIGHTNESS_STEPS[index % len(LIGHTNESS_STEPS)]
-    saturation = SATURATION_STEPS[index % len(SATURATION_STEPS)]
-    red, green, blue = colorsys.hls_to_rgb(hue, lightness, saturation)
-    return round(255 * red), round(255 * green), round(255 * blue)
+    chroma = CHROMA_STEPS[index // COLOURS_PER_ROUND % len(CHROMA_STEPS)]
+    linear = _linear_srgb(lightness, chroma * np.cos(hue), chroma * np.sin(hue))
+    while linear.min() < 0 or linear.max() > 1:
+        chroma *= 0.95
+        linear = _linear_srgb(lightness, chroma * np.cos(hue), chroma * np.sin(hue))
+    encoded = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+    red, green, blue = np.rint(255 * encoded).astype(int).tolist()
+    return red, green, blue
+
+
+def _linear_srgb(lightness: float, a: float, b: float) -> Floats:
+    """(3,) linear red, green and blue of a colour in Oklab (Ottosson, 2020)."""
+    cones = lightness + np.array(
+        [
+            [0.3963377774, 0.2158037573],
+            [-0.1055613458, -0.0638541728],
+            [-0.0894841775, -1.2914855480],
+        ]
+    ) @ [a, b]
+    to_linear = np.array(
+        [
+            [4.0767416621, -3.3077115913, 0.2309699292],
+            [-1.2684380046, 2.6097574011, -0.3413193965],
+            [-0.0041960863, -0.7034186147, 1.7076147010],
+        ]
+    )
+    return np.asarray(to_linear @ cones**3)
 
 
 def default_part_names(

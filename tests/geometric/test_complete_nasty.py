@@ -1,0 +1,190 @@
+"""Completion of input that is broken in every way we know: always an answer, never an exception."""
+
+import numpy as np
+import pytest
+import trimesh
+
+from partwise.core.progress import Progress
+from partwise.geometric.complete import Completion, PartState, complete_parts
+from partwise.geometry import topology
+
+
+def ball() -> tuple[np.ndarray, np.ndarray]:
+    mesh = trimesh.creation.icosphere(subdivisions=2)
+    return np.array(mesh.vertices, dtype=np.float64), np.array(mesh.faces, dtype=np.int64)
+
+
+def grid(bend: float) -> tuple[np.ndarray, np.ndarray]:
+    x, y = np.meshgrid(np.linspace(0, 1, 9), np.linspace(0, 1, 9), indexing="ij")
+    z = bend * np.sin(np.pi * x) * np.sin(np.pi * y)
+    at = np.arange(81).reshape(9, 9)
+    a, b, c, d = (part.ravel() for part in (at[:-1, :-1], at[1:, :-1], at[1:, 1:], at[:-1, 1:]))
+    faces = np.concatenate([np.stack([a, b, c], axis=1), np.stack([a, c, d], axis=1)])
+    return np.stack([x, y, z], axis=-1).reshape(-1, 3), faces
+
+
+def one_part(vertices: np.ndarray, faces: np.ndarray) -> Completion:
+    return complete_parts(vertices, faces, np.zeros(len(faces), dtype=np.int32))
+
+
+def halves(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
+    return (vertices[faces].mean(axis=1)[:, 0] > 0.05).astype(np.int32)
+
+
+def test_a_flat_sheet_stays_open_with_its_reason_and_its_faces() -> None:
+    vertices, faces = grid(0.0)
+    part = one_part(vertices, faces).parts[0]
+    assert part.state is PartState.OPEN
+    assert "sheet" in part.reason
+    assert len(part.faces) == len(faces)
+    assert part.area == pytest.approx(1.0)
+    assert (part.volume, part.cap_area) == (0.0, 0.0)
+
+
+def test_a_bulging_sheet_is_closed_over_its_rim() -> None:
+    vertices, faces = grid(0.4)
+    part = one_part(vertices, faces).parts[0]
+    assert part.state is PartState.CLOSED
+    assert topology.is_watertight(part.faces)
+    assert part.volume > 0.1
+
+
+def test_a_flat_sheet_drawn_on_both_sides_stays_open() -> None:
+    vertices, faces = grid(0.0)
+    part = one_part(vertices, np.concatenate([faces, faces[:, ::-1]])).parts[0]
+    assert part.state is PartState.OPEN
+
+
+def test_holes_of_the_input_are_closed() -> None:
+    vertices, faces = ball()
+    holed = np.delete(faces, [3, 50, 51, 200], axis=0)
+    for labels in (np.zeros(len(holed), dtype=np.int32), halves(vertices, holed)):
+        parts = complete_parts(vertices, holed, labels).parts
+        assert all(part.state is PartState.CLOSED for part in parts)
+        whole = topology.signed_volume(vertices, faces)
+        assert sum(part.volume for part in parts) == pytest.approx(whole, rel=0.05)
+
+
+def test_faces_that_look_the_wrong_way_are_turned() -> None:
+    vertices, faces = ball()
+    mixed = faces.copy()
+    mixed[::3] = mixed[::3, ::-1]
+    whole = topology.signed_volume(vertices, faces)
+    for given in (mixed, faces[:, ::-1]):
+        parts = complete_parts(vertices, given, halves(vertices, given)).parts
+        assert all(topology.is_watertight(part.faces) for part in parts)
+        assert sum(part.volume for part in parts) == pytest.approx(whole, rel=1e-9)
+
+
+def test_useless_faces_are_left_out_and_the_map_says_so() -> None:
+    vertices, faces = ball()
+    vertices = np.concatenate([vertices, [[np.nan, 0, 0]]])
+    useless = [[0, 0, 1], [5, 5, 5], faces[7], [0, 1, len(vertices) - 1]]
+    part = one_part(vertices, np.concatenate([faces, useless])).parts[0]
+    assert part.state is PartState.CLOSED
+    assert np.array_equal(part.source_faces, np.arange(len(faces)))
+
+
+def test_bodies_that_touch_in_a_point_an_edge_or_a_face_stay_apart() -> None:
+    box = trimesh.creation.box()
+    for offset in ([1, 1, 1], [1, 1, 0], [1, 0, 0]):
+        vertices = np.concatenate([box.vertices, box.vertices + offset])
+        faces = np.concatenate([box.faces, box.faces + 8]).astype(np.int64)
+        vertices, faces = topology.weld(np.asarray(vertices, dtype=np.float64), faces)
+        for labels in (np.repeat([0, 1], 12), np.zeros(24, dtype=np.int64)):
+            parts = complete_parts(vertices, faces, labels).parts
+            assert all(topology.is_watertight(part.faces) for part in parts)
+            assert sum(part.volume for part in parts) == pytest.approx(2.0)
+            assert sum(part.cap_area for part in parts) == 0
+
+
+def test_a_wall_inside_a_body_does_not_stop_its_neighbours() -> None:
+    vertices, faces = ball()
+    middle = len(vertices)
+    wall = [[int(faces[0, 0]), int(faces[0, 1]), middle]]
+    vertices = np.concatenate([vertices, [[0.0, 0, 0]]])
+    faces = np.concatenate([faces, wall])
+    labels = halves(vertices, faces)
+    for part in complete_parts(vertices, faces, labels).parts:
+        assert part.state is PartState.OPEN or topology.is_watertight(part.faces)
+
+
+def test_a_moebius_strip_gets_an_answer() -> None:
+    turn = np.linspace(0, 2 * np.pi, 24, endpoint=False)
+    side = np.array([-0.3, 0.3])[:, None]
+    radius = 1 + side * np.cos(turn / 2)
+    vertices = np.stack(
+        [radius * np.cos(turn), radius * np.sin(turn), side * np.sin(turn / 2)], axis=-1
+    ).reshape(-1, 3)
+    low, high = np.arange(24), np.arange(24, 48)
+    next_low, next_high = np.append(low[1:], 24), np.append(high[1:], 0)
+    faces = np.concatenate(
+        [np.stack([low, next_low, next_high], axis=1), np.stack([low, next_high, high], axis=1)]
+    )
+    part = one_part(vertices, faces).parts[0]
+    assert part.state is PartState.OPEN or topology.is_watertight(part.faces)
+
+
+def test_a_part_of_several_pieces_and_a_single_triangle_close() -> None:
+    vertices, faces = ball()
+    middle = vertices[faces].mean(axis=1)
+    labels = (np.abs(middle[:, 2]) > 0.6).astype(np.int32)
+    labels[np.argmin(np.abs(middle[:, 2]))] = 1
+    parts = complete_parts(vertices, faces, labels).parts
+    assert all(part.state is PartState.CLOSED for part in parts)
+    whole = topology.signed_volume(vertices, faces)
+    assert sum(part.volume for part in parts) == pytest.approx(whole, rel=1e-9)
+
+
+def test_faces_without_a_part_are_left_out_but_still_shape_their_neighbours() -> None:
+    vertices, faces = ball()
+    labels = halves(vertices, faces) - 1
+    parts = complete_parts(vertices, faces, labels).parts
+    assert [part.part_id for part in parts] == [0]
+    assert parts[0].state is PartState.CLOSED
+
+
+def test_a_part_without_faces_is_reported_and_not_dropped() -> None:
+    vertices, faces = ball()
+    labels = np.zeros(len(faces), dtype=np.int32)
+    parts = complete_parts(vertices, faces, labels, part_ids=[0, 9]).parts
+    assert [part.part_id for part in parts] == [0, 9]
+    assert parts[1].state is PartState.OPEN
+    assert "no face" in parts[1].reason
+
+
+def test_nothing_at_all_gives_no_parts() -> None:
+    empty = np.zeros((0, 3), dtype=np.int64)
+    assert complete_parts(np.zeros((0, 3)), empty, np.zeros(0, dtype=np.int32)).parts == ()
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_random_triangles_get_an_answer(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    vertices = rng.normal(size=(12, 3)).round(1)
+    faces = rng.integers(0, 12, size=(60, 3))
+    labels = rng.integers(-1, 4, size=60).astype(np.int32)
+    vertices, faces = topology.weld(vertices, faces)
+    for part in complete_parts(vertices, faces, labels).parts:
+        assert part.state is PartState.OPEN or topology.is_watertight(part.faces)
+
+
+def test_progress_rises_from_zero_to_one() -> None:
+    vertices, faces = ball()
+    seen: list[Progress] = []
+    complete_parts(vertices, faces, halves(vertices, faces), progress=seen.append)
+    fractions = [step.fraction for step in seen]
+    assert fractions == sorted(fractions)
+    assert (fractions[0], fractions[-1]) == (0.0, 1.0)
+
+
+def test_a_jagged_border_of_a_thousand_points_closes_in_good_time() -> None:
+    mesh = trimesh.creation.icosphere(subdivisions=4)
+    vertices, faces = np.array(mesh.vertices), np.array(mesh.faces, dtype=np.int64)
+    middle = vertices[faces].mean(axis=1)
+    turn = np.arctan2(middle[:, 1], middle[:, 0])
+    labels = (middle[:, 2] > 0.5 * np.sin(20 * turn)).astype(np.int32)
+    done = complete_parts(vertices, faces, labels)
+    assert all(part.state is PartState.CLOSED for part in done.parts)
+    whole = topology.signed_volume(vertices, faces)
+    assert sum(part.volume for part in done.parts) == pytest.approx(whole, rel=1e-9)
