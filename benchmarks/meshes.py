@@ -132,10 +132,10 @@ def _row_of(group: str, name: str, passage: Passage) -> Row:
     document = passage.document
     source, completed = document.source, document.completed
     closed = [part for part in completed if part.state is PartState.CLOSED]
-    findings = dict(check_export(document))
+    findings = {finding.part_id: finding for finding in check_export(document)}
     volume = signed_volume(source.vertices, source.faces)
     is_comparable = source.facts.is_watertight and volume != 0 and len(closed) == len(completed)
-    ratio = sum(part.volume for part in closed) / volume if is_comparable else None
+    total = sum(finding.volume for finding in findings.values())
     return Row(
         group=group,
         name=name,
@@ -143,14 +143,14 @@ def _row_of(group: str, name: str, passage: Passage) -> Row:
         is_watertight=source.facts.is_watertight,
         parts=len(completed),
         closed=len(closed),
-        watertight=sum(not found for found in findings.values()),
+        watertight=sum(not finding.fault for finding in findings.values()),
         open_parts={_part_name(document, p.part_id): p.reason for p in completed if p.reason},
         bad_parts={
-            _part_name(document, part.part_id): findings[part.part_id]
+            _part_name(document, part.part_id): findings[part.part_id].fault
             for part in closed
-            if findings[part.part_id]
+            if findings[part.part_id].fault
         },
-        volume_ratio=None if ratio is None else round(ratio, 5),
+        volume_ratio=round(total / volume, 5) if is_comparable else None,
         load_s=round(passage.load.seconds, 2),
         segment_s=round(passage.segment.seconds, 2),
         complete_s=round(passage.complete.seconds, 2),
@@ -163,13 +163,22 @@ def _part_name(document: Document, part_id: int) -> str:
     return f"{part_id} {parts.part(part_id).name}"
 
 
-def check_export(document: Document) -> Iterator[tuple[int, str]]:
-    """Each part's id with what trimesh finds wrong in the exported parts.glb, "" if nothing."""
+@dataclass(frozen=True)
+class Finding:
+    """What trimesh says of a part of the exported GLB; `fault` is empty when it is closed."""
+
+    part_id: int
+    fault: str
+    volume: float
+
+
+def check_export(document: Document) -> Iterator[Finding]:
+    """What trimesh finds in the exported parts.glb, part by part."""
     content = results.download(document, results.COMPLETED, "parts.glb")
     scene = trimesh.load_scene(io.BytesIO(content), file_type="glb", process=False)
     for (_, node), edge in scene.graph.transforms.edge_data.items():
-        geometry = scene.geometry[scene.graph[node][1]]
-        yield int(edge["metadata"]["part_id"]), find_fault(geometry)
+        mesh = scene.geometry[scene.graph[node][1]]
+        yield Finding(int(edge["metadata"]["part_id"]), find_fault(mesh), float(mesh.volume))
 
 
 def find_fault(mesh: trimesh.Trimesh) -> str:
