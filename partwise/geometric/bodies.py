@@ -6,6 +6,7 @@ A level of merging above the bodies' own parts, in the same currency as merges w
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from partwise.geometric.graph import RegionGraph
@@ -16,8 +17,9 @@ from partwise.geometry.topology import Floats, Ints
 ANCHORS = 64
 SAMPLES = 20_000
 BODY_PRICE = 10.0  # two bodies merge as cheaply as noise only below about 1 % of the area
-SAME_NODE = 0.2
-SMALL = 0.01
+OTHER_NODE_FACTOR = 4.0  # bodies of different scene nodes were meant to be apart
+WITHIN_NODE_FACTOR = 0.1  # who made several nodes has already said what the parts are
+SMALL, SMALL_NODE = 0.01, 0.002  # shares of the area below which a body does not stand alone
 
 
 @dataclass(frozen=True)
@@ -34,20 +36,22 @@ def join_bodies(
     """Join all bodies into one, the nearest and the smallest first.
 
     body: (N,) int64 0 … B−1 of each region. inner: (B,) float64 price of the dearest merge
-    within each body: large bodies merge only after that. nodes: (N,) int64 or None. size: of
-    the object, in mesh units.
+    within each body: large bodies merge only after that. nodes: (N,) int64 scene node of each
+    region, or None when they say nothing. size: of the object, in mesh units.
     """
     count = len(inner)
     areas = sum_by_group(body, graph.areas, count)
     pairs, gaps, contacts = _near_bodies(graph, body, areas)
-    same = np.zeros(len(pairs))
+    factor: Floats = np.ones(len(pairs))
     if nodes is not None:
-        same = (nodes[contacts[:, 0]] == nodes[contacts[:, 1]]).astype(np.float64)
-    borders = np.stack([np.ones(len(pairs)), gaps / size, same], axis=1)
+        is_same = nodes[contacts[:, 0]] == nodes[contacts[:, 1]]
+        factor = np.where(is_same, WITHIN_NODE_FACTOR, OTHER_NODE_FACTOR)
+    borders = np.stack([np.ones(len(pairs)), gaps / size, factor], axis=1)
     merging = merge_neighbours(start_state(areas[:, None], pairs, borders), _price, 1)
     lookup = {(int(a), int(b)): i for i, (a, b) in enumerate(pairs)}
     chosen = np.array([lookup[int(a), int(b)] for a, b in merging.joins], dtype=np.int64)
-    heights = _lifted(merging.joins, merging.costs, areas, inner)
+    small = SMALL if nodes is None else SMALL_NODE
+    heights = _lifted(merging.joins, merging.costs, areas < small, inner)
     return BodyJoins(contacts[chosen], heights)
 
 
@@ -55,16 +59,15 @@ def _price(state: MergeState) -> Floats:
     """(P,) price of joining two groups of bodies."""
     areas = state.sums[:, 0]
     a, b = state.pairs.T
-    gap, same = (state.borders[:, 1:] / state.borders[:, :1]).T
+    gap, factor = (state.borders[:, 1:] / state.borders[:, :1]).T
     ward = areas[a] * areas[b] / (areas[a] + areas[b])
-    return np.asarray(BODY_PRICE * ward * (1 + 4 * gap) * (1 - (1 - SAME_NODE) * same))
+    return np.asarray(BODY_PRICE * ward * (1 + 4 * gap) * factor)
 
 
-def _lifted(joins: Ints, costs: Floats, areas: Floats, inner: Floats) -> Floats:
+def _lifted(joins: Ints, costs: Floats, is_small: NDArray[np.bool_], inner: Floats) -> Floats:
     """(M,) prices of joins, lifted above all merges within the bodies unless one is small."""
-    is_small = areas < SMALL
     floor = np.where(is_small[joins].any(axis=1), 0.0, inner[joins].max(axis=1, initial=0.0))
-    return risen_heights(len(areas), joins, np.maximum(costs, floor * 1.001))
+    return risen_heights(len(inner), joins, np.maximum(costs, floor * 1.001))
 
 
 def _near_bodies(graph: RegionGraph, body: Ints, areas: Floats) -> tuple[Ints, Floats, Ints]:
@@ -96,7 +99,7 @@ def _near_bodies(graph: RegionGraph, body: Ints, areas: Floats) -> tuple[Ints, F
     return pairs[first], gaps[first], contacts[first]
 
 
-def _is_candidate(best: Floats, anchors: Ints) -> Floats:
+def _is_candidate(best: Floats, anchors: Ints) -> NDArray[np.bool_]:
     """(A, B) whether to consider joining: all large bodies with each other, others with 4."""
     keep = min(4, len(anchors))
     limit = np.partition(best, keep - 1, axis=0)[keep - 1]

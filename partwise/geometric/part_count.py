@@ -4,9 +4,9 @@ import numpy as np
 
 from partwise.geometric.merge_tree import MergeTree
 
-MIDDLE_PRICE = 0.12
+MIDDLE_PRICE = 0.115
 RANGE = 6.0  # from detail 0 to 1 the price falls by exp(RANGE)
-STRICTNESS = 0.5
+STRICTNESS = 0.4
 MOST_PARTS = 200
 
 

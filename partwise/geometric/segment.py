@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from partwise.core.errors import MeshError
 from partwise.core.progress import Progress, ProgressCallback, ignore_progress
-from partwise.geometric.bodies import join_bodies
+from partwise.geometric.bodies import WITHIN_NODE_FACTOR, join_bodies
 from partwise.geometric.graph import (
     RegionGraph,
     Surface,
@@ -42,7 +42,7 @@ from partwise.geometry.labels import absorb_islands, number_by_area, smooth_labe
 from partwise.geometry.topology import Floats, Ints
 
 MODE_COUNT = 20
-THICKNESS_WEIGHT = 0.3
+THICKNESS_WEIGHT = 0.4
 SMALLEST_BODY = 0.004  # of the area: below, a body is never cut
 ISLAND_SHARE = 0.2
 
@@ -109,7 +109,7 @@ def segment_mesh(
         target = max(settings.working_faces, settings.part_count or 0)
         regions = patch_groups(fine, target, size)
         graph = coarser(fine, regions)
-    nodes = None if face_nodes is None else _of_groups(face_nodes, regions[fine_groups])
+    nodes = _region_nodes(face_nodes, regions[fine_groups])
     tree = _grow_tree(surface, graph, nodes, settings.seed, clock)
     with clock.stage("Smoothing boundaries", 0.9):
         suggested = choose_part_count(tree, settings.detail)
@@ -159,10 +159,12 @@ def _object_size(surface: Surface) -> float:
     return float(np.sqrt(np.linalg.norm(surface.crosses, axis=1).sum() / 2)) or 1.0
 
 
-def _of_groups(values: NDArray[np.integer], groups: Ints) -> Ints:
-    """(N,) int64, for each group the value of one of its faces."""
+def _region_nodes(face_nodes: NDArray[np.integer] | None, groups: Ints) -> Ints | None:
+    """(N,) int64 scene node of each region; None when there is only one node."""
+    if face_nodes is None or np.all(face_nodes == face_nodes[0]):
+        return None
     out = np.zeros(int(groups.max()) + 1, dtype=np.int64)
-    out[groups] = values
+    out[groups] = face_nodes
     return out
 
 
@@ -180,7 +182,8 @@ def _grow_tree(
         sums = np.concatenate([graph.areas[:, None], columns * graph.areas[:, None]], axis=1)
         state = start_state(sums, graph.pairs)
         merging = merge_neighbours(state, lambda now: ward_increase(now, 1), 1)
-        heights = risen_heights(graph.count, merging.joins, merging.costs)
+        costs = merging.costs * (1.0 if nodes is None else WITHIN_NODE_FACTOR)
+        heights = risen_heights(graph.count, merging.joins, costs)
         inner = np.zeros(int(body.max()) + 1)
         np.maximum.at(inner, body[merging.joins[:, 0]], heights)
         joins = join_bodies(graph, body, inner, nodes, size)
