@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from partwise.core.progress import Progress, ProgressCallback, ignore_progress
 from partwise.geometric.boundary import build_manifold, proper_faces
+from partwise.geometric.inside import share_facing_out
 from partwise.geometric.peel import Solid
 from partwise.geometric.solid_bodies import turned_bodies
 from partwise.geometry.topology import (
@@ -28,6 +29,7 @@ from partwise.geometry.topology import (
 
 # A closed surface with less volume than this for its area encloses nothing (a sphere has 0.094).
 FLAT = 1e-5
+LEAST_FACING_OUT = 0.7
 
 
 class PartState(enum.Enum):
@@ -172,6 +174,8 @@ class _Work:
         volume = signed_volume(vertices, solid)
         if volume <= FLAT * float(areas.sum()) ** 1.5:
             return self._opened(label, own, "It is a thin sheet that encloses no volume.")
+        if label in self.solid.had_holes and self._crosses_itself(closed.origin, solid, n_own):
+            return self._opened(label, own, "A cap over its open edge would cut through it.")
         return CompletedPart(
             part_id=label,
             vertices=vertices,
@@ -183,6 +187,10 @@ class _Work:
             area=float(areas.sum()),
             cap_area=float(areas[n_own:].sum()),
         )
+
+    def _crosses_itself(self, origin: Ints, faces: Ints, n_own: int) -> bool:
+        share = share_facing_out(self.solid.points[origin], faces, n_own)
+        return share < LEAST_FACING_OUT
 
     def _opened(self, label: int, own: Ints, why: str) -> CompletedPart:
         used, faces = np.unique(self.solid.faces[own], return_inverse=True)

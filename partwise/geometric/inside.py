@@ -13,6 +13,7 @@ from partwise.geometry.topology import Floats, Ints, face_cross
 
 FAR = 2.5
 INSIDE = 0.75
+FACE_SAMPLES = 32
 
 
 class Inside:
@@ -63,6 +64,21 @@ class Inside:
             query="DISTANCE",
         )
         return np.where(lengths < 10.0, lengths + 1e-4, np.inf).astype(np.float64)
+
+
+def share_facing_out(points: Floats, faces: Ints, count: int) -> float:
+    """How much of the first `count` faces has the inside of the closed surface behind it, 0 to 1.
+
+    Less than all where the surface crosses itself. By samples; points about in the unit box.
+    """
+    crosses = face_cross(points, faces[:count])
+    double = np.linalg.norm(crosses, axis=1)
+    steps = (np.arange(FACE_SAMPLES) + 0.5) / FACE_SAMPLES * double.sum()
+    picks = np.minimum(np.searchsorted(np.cumsum(double), steps), count - 1)
+    size = np.sqrt(double[picks, None])
+    out = crosses[picks] / np.maximum(size**2, 1e-300)
+    behind = points[faces[picks]].mean(axis=1) - out * np.minimum(1e-3, 0.1 * size)
+    return float(Inside(points, faces).contains(behind).mean())
 
 
 def _groups(centres: Floats) -> tuple[Ints, Ints]:

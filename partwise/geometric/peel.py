@@ -24,6 +24,7 @@ CODE = 1 << 40
 class Solid:
     """A surface divided among labels; owns its points and faces, which grow as caps are added.
 
+    `had_holes` has the labels that were given a cap over a hole of the whole surface.
     positions: (W, 3) float64. faces: (F, 3) int64, oriented, with split vertices. labels: (F,).
     """
 
@@ -36,6 +37,7 @@ class Solid:
         self.own = {int(v): piece for v, piece in zip(values, pieces, strict=True)}
         self.faces = faces
         self.caps: dict[int, list[Ints]] = {label: [] for label in self.own}
+        self.had_holes: set[int] = set()
         self._owner: dict[int, int] = {}
         self._inside: Inside | None = None
         self._note_borders(faces, labels)
@@ -58,7 +60,9 @@ class Solid:
         everything = np.concatenate([self.surface(label) for label in self.own])
         for planned in plan_lids(self.points, everything, self._owners_around):
             faces = self._placed(np.concatenate(planned.rims), planned.cap)
-            self._share_out(faces, _shares(planned.cap, self._owners_around(planned.rims)))
+            shares = _shares(planned.cap, self._owners_around(planned.rims))
+            self._share_out(faces, shares)
+            self.had_holes.update(np.unique(shares).tolist())
         labels = np.concatenate([np.full(len(self.surface(k)), k) for k in self.own])
         faces = np.concatenate([self.surface(k) for k in self.own])
         is_turned = turned_bodies(self.points, faces, labels)

@@ -49,6 +49,14 @@ def test_a_bulging_sheet_is_closed_over_its_rim() -> None:
     assert part.volume > 0.1
 
 
+def test_a_waving_flag_stays_open_because_its_cap_would_cut_through_it() -> None:
+    vertices, faces = grid(0.0)
+    vertices[:, 2] = 0.2 * np.sin(2 * np.pi * vertices[:, 0]) + 0.03 * vertices[:, 0]
+    part = one_part(vertices, faces).parts[0]
+    assert part.state is PartState.OPEN
+    assert part.reason
+
+
 def test_a_flat_sheet_drawn_on_both_sides_stays_open() -> None:
     vertices, faces = grid(0.0)
     part = one_part(vertices, np.concatenate([faces, faces[:, ::-1]])).parts[0]
