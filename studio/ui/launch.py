@@ -6,6 +6,7 @@ import os
 import gradio as gr
 
 from partwise.core.errors import ConfigError
+from studio.configuration import Configuration
 from studio.http import build_routes
 from studio.ui.layout import STYLE, build_page
 from studio.ui.viewer import viewer_head
@@ -20,7 +21,7 @@ def launch_page(studio: Studio, *, open_browser: bool = False, block: bool = Tru
     Raises `ConfigError` when the port is taken.
     """
     app = studio.configuration.app
-    host = _host(studio)
+    host = host_of(studio.configuration)
     os.environ["GRADIO_TEMP_DIR"] = str(studio.workspace.uploads)
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     page = build_page(studio)
@@ -57,10 +58,10 @@ def launch_page(studio: Studio, *, open_browser: bool = False, block: bool = Tru
     return page
 
 
-def _host(studio: Studio) -> str:
+def host_of(configuration: Configuration) -> str:
     """The address to listen on; a Space names it in gradio's own variable."""
-    is_chosen = studio.configuration.sources["app.host"] not in ("default", "app.yaml")
-    host = studio.configuration.app.host
+    is_chosen = configuration.sources["app.host"] not in ("default", "app.yaml")
+    host = configuration.app.host
     return host if is_chosen else os.environ.get("GRADIO_SERVER_NAME", host)
 
 
