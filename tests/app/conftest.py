@@ -11,6 +11,7 @@ from studio.workflow import Studio, build_studio
 from tests.app.support import (
     CHROMIUM,
     CHROMIUM_FLAGS,
+    LINE_LENGTH,
     Server,
     bodies,
     free_port,
@@ -20,7 +21,6 @@ from tests.app.support import (
     write_glb,
 )
 
-
 GRADIOS_WARNINGS = (
     "unclosed event loop",
     "unclosed <socket",
@@ -29,12 +29,24 @@ GRADIOS_WARNINGS = (
 )
 
 
+@pytest.fixture(scope="module", autouse=True)
+def collected() -> Iterator[None]:
+    """Collect what gradio left open while its warnings are ignored, not in some later test."""
+    yield
+    gc.collect()
+
+
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """One server for the tests of a file; each test brings sessions of its own."""
     port = free_port()
     configuration = load_configuration(
-        environment={}, overrides={"port": port, "workspace": tmp_path_factory.mktemp("workspace")}
+        environment={},
+        overrides={
+            "port": port,
+            "workspace": tmp_path_factory.mktemp("workspace"),
+            "max_waiting_jobs": LINE_LENGTH,
+        },
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GRADIO_TEMP_DIR", "")  # launch_page sets it; the value before comes back
@@ -46,8 +58,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         finally:
             page.close(verbose=False)
             studio.close()
-            del page
-            gc.collect()  # while the warnings of what gradio leaves open are ignored
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import trimesh
 from gradio_client import Client
 
+from partwise.geometric.segment import SegmentSettings
 from studio.segment import settings_for
 from studio.ui import flows
 from studio.workflow import Studio
@@ -27,6 +28,7 @@ CHROMIUM_FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+LINE_LENGTH = 6  # how many jobs may wait; the default would make the tests long
 _LEGS = [(-0.38, -0.38), (0.38, -0.38), (-0.38, 0.38), (0.38, 0.38)]
 
 
@@ -113,12 +115,15 @@ def open_and_cut(
     session = studio.workspace.session_for(visit)
     for _ in flows.open_mesh(studio, session, path, path.name):
         pass
-    settings = settings_for(
-        studio.configuration.preset("preview"), part_count=part_count, detail=0.5, seed=0
-    )
-    for _ in flows.cut(studio, session, settings, "auto"):
+    for _ in flows.cut(studio, session, settings_of(studio, part_count), "auto"):
         pass
     return session
+
+
+def settings_of(studio: Studio, part_count: int | None = None) -> SegmentSettings:
+    """The settings that take the least time."""
+    preset = studio.configuration.preset("preview")
+    return settings_for(preset, part_count=part_count, detail=0.5, seed=0)
 
 
 def stay_open(studio: Studio) -> Studio:

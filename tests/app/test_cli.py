@@ -4,13 +4,15 @@ import json
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import trimesh
 
-from tests.app.support import ROOT
+import cli
+from tests.app.support import ROOT, Server, stay_open
 
 
 def run_cli(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -24,15 +26,29 @@ def run_cli(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def assert_one_clear_line(done: subprocess.CompletedProcess[str]) -> str:
-    """It failed with status 1 and one sentence on standard error, nothing else."""
-    lines = done.stderr.strip().splitlines()
-    assert done.returncode == 1, done.stderr
-    assert len(lines) == 1, done.stderr
-    assert lines[0].startswith("Error: ")
-    assert lines[0].endswith(".")
-    assert "Traceback" not in done.stderr
-    return lines[0]
+def assert_one_clear_line(stderr: str) -> str:
+    """One sentence on standard error, nothing else."""
+    (line,) = stderr.strip().splitlines()
+    assert line.startswith("Error: ")
+    assert line.endswith(".")
+    return line
+
+
+Refuse = Callable[..., str]
+
+
+@pytest.fixture
+def refuse(
+    server: Server, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Refuse:
+    """Runs a command in this process, where it must be refused; returns its one line."""
+    monkeypatch.setattr(cli, "build_studio", lambda _: stay_open(server.studio))
+
+    def run(*arguments: str | Path) -> str:
+        assert cli.main([str(argument) for argument in arguments]) == 1
+        return assert_one_clear_line(capsys.readouterr().err)
+
+    return run
 
 
 @pytest.fixture(scope="module")
@@ -109,40 +125,56 @@ def test_settings_tell_where_each_value_comes_from_and_hide_secrets(
 
 def test_a_bad_setting_is_refused_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PARTWISE_APP_PORT", "many")
-    assert "PARTWISE_APP_PORT" in assert_one_clear_line(run_cli("memory"))
+    done = run_cli("memory")
+    assert done.returncode == 1
+    assert "PARTWISE_APP_PORT" in assert_one_clear_line(done.stderr)
 
 
-@pytest.mark.parametrize("name", ["missing.glb", "broken.glb", "text.xyz"])
-def test_a_bad_mesh_is_refused_in_one_line(tmp_path: Path, name: str) -> None:
-    if name != "missing.glb":
-        (tmp_path / name).write_bytes(b"glTF but not really")
-    line = assert_one_clear_line(run_cli("segment", tmp_path / name, "-o", tmp_path / "out"))
-    assert name in line
+def test_a_bad_mesh_ends_the_process_with_status_1(tmp_path: Path) -> None:
+    (tmp_path / "broken.glb").write_bytes(b"glTF but not really")
+    done = run_cli("segment", tmp_path / "broken.glb", "-o", tmp_path / "out")
+    assert done.returncode == 1
+    assert "broken.glb" in assert_one_clear_line(done.stderr)
     assert not (tmp_path / "out").exists()
 
 
-def test_labels_that_do_not_fit_are_refused_in_one_line(bodies_glb: Path, tmp_path: Path) -> None:
-    np.save(tmp_path / "labels.npy", np.zeros(7, dtype=np.int32))
-    done = run_cli("generate", bodies_glb, "-o", tmp_path, "--labels", tmp_path / "labels.npy")
-    assert "7" in assert_one_clear_line(done)
+@pytest.mark.parametrize("name", ["missing.glb", "text.xyz", "folder.glb"])
+def test_a_bad_mesh_is_refused_in_one_line(refuse: Refuse, tmp_path: Path, name: str) -> None:
+    (tmp_path / "text.xyz").write_text("1 2 3")
+    (tmp_path / "folder.glb").mkdir()
+    assert name in refuse("segment", tmp_path / name, "-o", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
     ("option", "value"),
-    [("--preset", "best"), ("--parts", "0"), ("--detail", "nan"), ("--seed", "-1")],
+    [
+        ("--preset", "best"),
+        ("--parts", "0"),
+        ("--detail", "nan"),
+        ("--seed", "-1"),
+        ("--engine", "magic"),
+        ("--engine", "p3sam"),
+    ],
 )
 def test_options_out_of_range_are_refused_in_one_line(
-    bodies_glb: Path, tmp_path: Path, option: str, value: str
+    refuse: Refuse, bodies_glb: Path, tmp_path: Path, option: str, value: str
 ) -> None:
-    assert_one_clear_line(run_cli("segment", bodies_glb, "-o", tmp_path, option, value))
+    line = refuse("segment", bodies_glb, "-o", tmp_path / "out", option, value)
+    assert value in line or "weights not present" in line
+    assert not (tmp_path / "out").exists()
 
 
-def test_an_engine_without_weights_says_what_it_needs(bodies_glb: Path, tmp_path: Path) -> None:
-    done = run_cli("segment", bodies_glb, "-o", tmp_path, "--engine", "p3sam")
-    assert "weights not present" in assert_one_clear_line(done)
+def test_labels_that_do_not_fit_are_refused_in_one_line(
+    refuse: Refuse, bodies_glb: Path, tmp_path: Path
+) -> None:
+    labels = tmp_path / "labels.npy"
+    np.save(labels, np.zeros(7, dtype=np.int32))
+    assert "(7,)" in refuse("generate", bodies_glb, "-o", tmp_path, "--labels", labels)
 
 
-def test_a_folder_that_cannot_be_written_is_told(bodies_glb: Path, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_told(
+    refuse: Refuse, bodies_glb: Path, tmp_path: Path
+) -> None:
     (tmp_path / "file").write_text("in the way")
-    done = run_cli("segment", bodies_glb, "-o", tmp_path / "file")
-    assert "Choose another folder" in assert_one_clear_line(done)
+    assert "Choose another folder" in refuse("segment", bodies_glb, "-o", tmp_path / "file")

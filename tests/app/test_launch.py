@@ -1,0 +1,128 @@
+"""Start and stop: the server as a process of its own, behind a login, on a port that is taken."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+import app
+from tests.app.support import ROOT, free_port, wait_until
+
+_START = """
+import sys, threading
+import app
+def tell():
+    while sys.stdin.readline():
+        print(sorted({name.split('.')[0] for name in sys.modules}), flush=True)
+threading.Thread(target=tell, daemon=True).start()
+sys.exit(app.main(sys.argv[1:]))
+"""
+
+
+@dataclass(frozen=True)
+class Process:
+    """A server in a process of its own, behind a login."""
+
+    popen: subprocess.Popen[str]
+    url: str
+    workspace: Path
+
+
+@pytest.fixture(scope="module")
+def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+    """The process, ready to answer."""
+    port, workspace = free_port(), tmp_path_factory.mktemp("workspace")
+    environment = {
+        "PARTWISE_APP_WORKSPACE": str(workspace),
+        "PARTWISE_APP_USERNAME": "ada",
+        "PARTWISE_APP_PASSWORD": "engine",
+    }
+    popen = subprocess.Popen(
+        [sys.executable, "-c", _START, "--port", str(port), "--no-browser"],
+        cwd=ROOT,
+        env=os.environ | environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    url = f"http://127.0.0.1:{port}"
+    try:
+        wait_until(lambda: answers(url), "the server answers", timeout_s=60)
+        yield Process(popen, url, workspace)
+    finally:
+        popen.kill()
+        popen.communicate()
+
+
+def answers(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/healthz").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def test_a_login_covers_the_page_but_not_health(process: Process) -> None:
+    assert httpx.get(f"{process.url}/config").status_code == 401
+    assert httpx.get(f"{process.url}/healthz").status_code == 200
+    wrong = {"username": "ada", "password": "loom"}
+    assert httpx.post(f"{process.url}/login", data=wrong).status_code == 400
+    with httpx.Client(base_url=process.url) as person:
+        right = {"username": "ada", "password": "engine"}
+        assert person.post("/login", data=right).status_code == 200
+        assert person.get("/config").status_code == 200
+
+
+def test_the_first_page_needs_no_torch(process: Process) -> None:
+    assert httpx.get(f"{process.url}/").status_code == 200
+    stdin, stdout = process.popen.stdin, process.popen.stdout
+    assert stdin is not None
+    assert stdout is not None
+    stdin.write("modules\n")
+    stdin.flush()
+    modules = stdout.readline()
+    assert "'gradio'" in modules
+    assert "'torch'" not in modules
+
+
+def test_a_stopped_server_leaves_nothing_behind(process: Process) -> None:
+    children = psutil.Process(process.popen.pid).children(recursive=True)
+    assert children
+    assert len(list(process.workspace.iterdir())) == 1
+    process.popen.send_signal(signal.SIGTERM)
+    assert process.popen.wait(timeout=10) == 0
+    assert list(process.workspace.iterdir()) == []
+    _, alive = psutil.wait_procs(children, timeout=3)
+    assert alive == []
+
+
+def test_a_port_in_use_is_told_in_one_sentence(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PARTWISE_APP_WORKSPACE", str(tmp_path))
+    monkeypatch.setenv("GRADIO_TEMP_DIR", "")
+    monkeypatch.setenv("GRADIO_ANALYTICS_ENABLED", "False")
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        assert app.main(["--port", str(port), "--no-browser"]) == 1
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "Partwise:" in line]
+    assert line.startswith(f"Partwise: Port {port} on 127.0.0.1 cannot be used")
+    assert line.endswith("choose another with --port.")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("port", ["70000", "-1"])
+def test_a_port_that_cannot_exist_is_told(capsys: pytest.CaptureFixture[str], port: str) -> None:
+    assert app.main(["--port", port]) == 1
+    assert "ports go from 0 to 65535" in capsys.readouterr().err
