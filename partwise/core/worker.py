@@ -149,6 +149,7 @@ class _Child:
 
     def __init__(self, preload: Sequence[str]) -> None:
         environment = dict(os.environ, OMP_WAIT_POLICY="PASSIVE")
+        environment.setdefault("OPENBLAS_NUM_THREADS", "1")  # many tiny products: threads only wait
         environment["PYTHONPATH"] = os.pathsep.join(
             [str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
         )
