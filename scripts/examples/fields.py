@@ -57,7 +57,7 @@ def box(centre: ArrayLike, size: ArrayLike, radius: float) -> Field:
     def field(points: Floats) -> Floats:
         outside = np.abs(points - np.asarray(centre)) - half
         inside = np.minimum(outside.max(axis=1), 0)
-        return _length(np.maximum(outside, 0)) + inside - radius
+        return np.asarray(_length(np.maximum(outside, 0)) + inside - radius, dtype=np.float64)
 
     return field
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from scripts.examples.fields import rotation, rotations
-from scripts.examples.scene import Model, Node, Paint, transform
+from scripts.examples.scene import Model, Node, Paint, Shapes, transform
 from scripts.examples.surfaces import (
     Floats,
     Surface,
@@ -104,61 +104,6 @@ def _chair_post() -> Surface:
 
 def desk_lamp() -> Model:
     """A jointed lamp, 0.5 m high, as a chain of nodes that can be posed."""
-    shapes = {
-        "base": (
-            lathe(
-                filleted(
-                    [
-                        (0, 0),
-                        (0.092, 0),
-                        (0.092, 0.014),
-                        (0.060, 0.026),
-                        (0.016, 0.030),
-                        (0.014, 0.052),
-                        (0, 0.052),
-                    ],
-                    0.007,
-                ),
-                64,
-            ),
-            ENAMEL,
-        ),
-        "switch": (
-            lathe(filleted([(0, 0), (0.011, 0), (0.011, 0.008), (0, 0.010)], 0.003), 24),
-            BRASS,
-        ),
-        "rod": (tube([(0, 0, 0), (0, 0.12, 0), (0, 0.24, 0)], 0.0048, 16), DARK),
-        "joint": (_joint(), BRASS),
-        "spring": (_spring(), BRASS),
-        "shade": (_shade(), ENAMEL),
-        "socket": (
-            lathe(
-                filleted(
-                    [(0, -0.028), (0.017, -0.028), (0.017, 0.030), (0.009, 0.036), (0, 0.036)],
-                    0.004,
-                ),
-                32,
-            ),
-            DARK,
-        ),
-        "bulb": (_bulb(), Paint("#ffe9b0", roughness=0.25)),
-        "cable": (
-            tube(
-                spline(
-                    [
-                        (0, 0.008, -0.085),
-                        (0.01, 0.0045, -0.125),
-                        (0.075, 0.0045, -0.165),
-                        (0.17, 0.0045, -0.150),
-                    ],
-                    30,
-                ),
-                0.0042,
-                12,
-            ),
-            DARK,
-        ),
-    }
     lower = transform((0, 0.062, 0), rotation("x", -24))
     upper = transform((0, 0.245, 0), rotation("x", 74))
     head = transform((0, 0.243, 0), rotation("x", 66))
@@ -167,22 +112,41 @@ def desk_lamp() -> Model:
         Node("switch", "switch", transform((0.0, 0.0185, 0.070), rotation("x", 18))),
         Node("cable", "cable"),
         Node("lower_arm", None, lower),
-        *_arm_nodes("lower", 0.245),
+        *_arm_nodes("lower"),
         Node("lower_joint", "joint", parent="lower_arm"),
         Node("upper_arm", None, upper, "lower_arm"),
-        *_arm_nodes("upper", 0.243),
+        *_arm_nodes("upper"),
         Node("elbow_joint", "joint", parent="upper_arm"),
         Node("head", None, head, "upper_arm"),
         Node("head_joint", "joint", parent="head"),
-        Node("socket", "socket", transform((0, 0.020, 0.012), rotation("x", 0)), "head"),
+        Node("socket", "socket", transform((0, 0.020, 0.012)), "head"),
         Node("shade", "shade", transform((0, 0.050, 0.012)), "head"),
         Node("bulb", "bulb", transform((0, 0.070, 0.012)), "head"),
     ]
     text = "A chain of posable nodes: base, two arms with springs, joints, shade and bulb."
-    return Model("desk_lamp", "Desk lamp", text, shapes, nodes, view_degrees=58)
+    return Model("desk_lamp", "Desk lamp", text, _lamp_shapes(), nodes, view_degrees=58)
 
 
-def _arm_nodes(name: str, length: float) -> list[Node]:
+def _lamp_shapes() -> Shapes:
+    foot = [(0, 0), (0.092, 0), (0.092, 0.014), (0.060, 0.026), (0.016, 0.030)]
+    socket = [(0, -0.028), (0.017, -0.028), (0.017, 0.030), (0.009, 0.036), (0, 0.036)]
+    knob = [(0, 0), (0.011, 0), (0.011, 0.008), (0, 0.010)]
+    cable = [(0, 0.008, -0.085), (0.01, 0.0045, -0.125), (0.075, 0.0045, -0.165)]
+    cable.append((0.17, 0.0045, -0.150))
+    return {
+        "base": (lathe(filleted([*foot, (0.014, 0.052), (0, 0.052)], 0.007), 64), ENAMEL),
+        "switch": (lathe(filleted(knob, 0.003), 24), BRASS),
+        "rod": (tube([(0, 0, 0), (0, 0.12, 0), (0, 0.24, 0)], 0.0048, 16), DARK),
+        "joint": (_joint(), BRASS),
+        "spring": (_spring(), BRASS),
+        "shade": (_shade(), ENAMEL),
+        "socket": (lathe(filleted(socket, 0.004), 32), DARK),
+        "bulb": (_bulb(), Paint("#ffe9b0", roughness=0.25)),
+        "cable": (tube(spline(cable, 30), 0.0042, 12), DARK),
+    }
+
+
+def _arm_nodes(name: str) -> list[Node]:
     parent = f"{name}_arm"
     return [
         Node(f"{name}_rod_left", "rod", transform((0.013, 0, 0)), parent),
@@ -239,56 +203,7 @@ def _bulb() -> Surface:
 
 
 def plant() -> Model:
-    """A potted plant, 0.5 m high; fourteen leaves share one surface."""
-    shapes = {
-        "pot": (
-            lathe(
-                filleted(
-                    [
-                        (0, 0.012),
-                        (0.078, 0.012),
-                        (0.105, 0.165),
-                        (0.116, 0.165),
-                        (0.118, 0.197),
-                        (0.104, 0.197),
-                        (0.100, 0.178),
-                        (0, 0.178),
-                    ],
-                    0.006,
-                ),
-                72,
-            ),
-            Paint("#c9673f", roughness=0.8),
-        ),
-        "saucer": (
-            lathe(
-                filleted(
-                    [
-                        (0, 0),
-                        (0.100, 0),
-                        (0.118, 0.020),
-                        (0.112, 0.022),
-                        (0.096, 0.010),
-                        (0, 0.010),
-                    ],
-                    0.004,
-                ),
-                72,
-            ),
-            Paint("#b3552f", roughness=0.8),
-        ),
-        "soil": (
-            lathe(
-                filleted(
-                    [(0, 0.174), (0.1005, 0.174), (0.1005, 0.183), (0.05, 0.190), (0, 0.192)], 0.006
-                ),
-                48,
-            ),
-            Paint("#4a3628", roughness=1.0),
-        ),
-        "leaf": (_leaf(), Paint("#4f9a4a", roughness=0.5)),
-        "young_leaf": (_leaf(), Paint("#86c25a", roughness=0.5)),
-    }
+    """A potted plant, 0.5 m high; fourteen leaves share two surfaces."""
     nodes = [Node("saucer", "saucer"), Node("pot", "pot"), Node("soil", "soil")]
     rings = (("outer", 6, 48.0, 1.0, 0), ("middle", 5, 27.0, 1.12, 31), ("inner", 3, 10.0, 0.9, 12))
     for ring, count, lean, size, start in rings:
@@ -300,7 +215,21 @@ def plant() -> Model:
             shape = "young_leaf" if ring == "inner" else "leaf"
             nodes.append(Node(f"{ring}_leaf_{i + 1}", shape, transform(foot, turn, scale)))
     text = "Pot, saucer, soil and fourteen leaves that share two meshes through their transforms."
-    return Model("plant", "Potted plant", text, shapes, nodes, view_degrees=24)
+    return Model("plant", "Potted plant", text, _plant_shapes(), nodes, view_degrees=24)
+
+
+def _plant_shapes() -> Shapes:
+    pot = [(0, 0.012), (0.078, 0.012), (0.105, 0.165), (0.116, 0.165), (0.118, 0.197)]
+    pot += [(0.104, 0.197), (0.100, 0.178), (0, 0.178)]
+    saucer = [(0, 0), (0.100, 0), (0.118, 0.020), (0.112, 0.022), (0.096, 0.010), (0, 0.010)]
+    soil = [(0, 0.174), (0.1005, 0.174), (0.1005, 0.183), (0.05, 0.190), (0, 0.192)]
+    return {
+        "pot": (lathe(filleted(pot, 0.006), 72), Paint("#c9673f", roughness=0.8)),
+        "saucer": (lathe(filleted(saucer, 0.004), 72), Paint("#b3552f", roughness=0.8)),
+        "soil": (lathe(filleted(soil, 0.006), 48), Paint("#4a3628", roughness=1.0)),
+        "leaf": (_leaf(), Paint("#4f9a4a", roughness=0.5)),
+        "young_leaf": (_leaf(), Paint("#86c25a", roughness=0.5)),
+    }
 
 
 def _leaf() -> Surface:

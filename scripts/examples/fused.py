@@ -237,6 +237,24 @@ def _dog_field() -> Field:
         ellipsoid((0, 0.325, -0.03), (0.068, 0.074, 0.130)),
         ellipsoid((0, 0.325, -0.165), (0.076, 0.083, 0.090)),
     )
+    tail_path = [
+        (0, 0.365, -0.225, 0.026),
+        (0, 0.425, -0.285, 0.022),
+        (0.004, 0.490, -0.300, 0.019),
+        (0.010, 0.545, -0.275, 0.013),
+    ]
+    ground = box((0, 0.5, 0), (2, 1.0, 2), 0.003)
+    body = union(0.022, trunk, *_dog_legs(), chain(spline(tail_path, 14)))
+    body = intersection(0.008, body, ground)
+    neck = limb((0, 0.355, 0.165), (0, 0.445, 0.225), 0.068, 0.052)
+    body = union(0.03, body, neck)
+    tilt = rotations(("x", 34))
+    collar = placed(torus((0, 0, 0), 0.0575, 0.0115), tilt, (0, 0.408, 0.200))
+    head = placed(_dog_head(), rotations(("z", -7), ("y", 16)), (0, 0.480, 0.238))
+    return union(0.012, union(0.004, body, collar), head)
+
+
+def _dog_legs() -> tuple[Field, Field]:
     fore = mirrored(
         union(
             0.018,
@@ -264,21 +282,7 @@ def _dog_field() -> Field:
             limb((0.066, 0.026, -0.21), (0.068, 0.024, -0.178), 0.028, 0.026),
         )
     )
-    tail_path = [
-        (0, 0.365, -0.225, 0.026),
-        (0, 0.425, -0.285, 0.022),
-        (0.004, 0.490, -0.300, 0.019),
-        (0.010, 0.545, -0.275, 0.013),
-    ]
-    ground = box((0, 0.5, 0), (2, 1.0, 2), 0.003)
-    body = union(0.022, trunk, fore, hind, chain(spline(tail_path, 14)))
-    body = intersection(0.008, body, ground)
-    neck = limb((0, 0.355, 0.165), (0, 0.445, 0.225), 0.068, 0.052)
-    body = union(0.03, body, neck)
-    tilt = rotations(("x", 34))
-    collar = placed(torus((0, 0, 0), 0.0575, 0.0115), tilt, (0, 0.408, 0.200))
-    head = placed(_dog_head(), rotations(("z", -7), ("y", 16)), (0, 0.480, 0.238))
-    return union(0.012, union(0.004, body, collar), head)
+    return fore, hind
 
 
 def _dog_head() -> Field:

@@ -34,7 +34,7 @@ def polygonize(field: Field, bounds: Sequence[Sequence[float]], cell: float, fac
         raise ValueError(f"the surface leaves the bounds {low} to {high}")
     points, triangles = _march(values)
     dense = points * cell + low
-    for _ in range(3):  # the simplifier stalls on slivers
+    for _ in range(8):  # the simplifier stalls on slivers
         dense = _evened(dense, triangles)
     vertices, kept = _simplify(_onto_surface(field, dense, cell), triangles, faces)
     for _ in range(3):

@@ -51,9 +51,8 @@ def render(model: Model) -> Image.Image:
     seen = _rasterize(scene, eye, frame, zoom)
     samples = _surface_samples(scene)
     sky, key = _light(seen.points, seen.normals, samples)
-    picture = np.zeros((HEIGHT * WIDTH * OVERSAMPLING**2, 4))
-    picture[seen.ids, :3] = _shade(scene, seen, sky, key, eye)
-    picture = picture.reshape(HEIGHT * OVERSAMPLING, WIDTH * OVERSAMPLING, 4)
+    picture = np.zeros((HEIGHT * OVERSAMPLING, WIDTH * OVERSAMPLING, 4))
+    picture.reshape(-1, 4)[seen.ids, :3] = _shade(scene, seen, sky, key, eye)
     is_object = np.zeros(picture.shape[:2], dtype=bool)
     is_object.ravel()[seen.ids] = True
     shadow = _floor_shadow(scene, samples, eye, frame, zoom)
@@ -275,7 +274,8 @@ def _shade(scene: _Scene, seen: _Pixels, sky: Floats, key: Floats, eye: Floats) 
     light = 1.75 * sky[:, None] * cool + 1.35 * key[:, None] * warm + bounce[:, None]
     mirror = 0.5 * gloss[:, None] * (0.15 + metal[:, None]) * key[:, None]
     rim = (0.16 * edge * sky_up * (1 - 0.5 * rough) * np.minimum(2 * sky, 1))[:, None]
-    return colour * light * (1 - 0.35 * metal[:, None]) + tint * (mirror + rim)
+    matt = colour * light * (1 - 0.35 * metal[:, None])
+    return np.asarray(matt + tint * (mirror + rim), dtype=np.float64)
 
 
 def _resolve(picture: Floats) -> Image.Image:
@@ -288,4 +288,4 @@ def _resolve(picture: Floats) -> Image.Image:
     colour = colour / np.maximum(alpha, 1e-6)[..., None]
     srgb = np.where(colour <= 0.0031308, colour * 12.92, 1.055 * colour ** (1 / 2.4) - 0.055)
     both = np.concatenate([srgb, alpha[..., None]], axis=2)
-    return Image.fromarray(np.round(np.clip(both, 0, 1) * 255).astype(np.uint8), "RGBA")
+    return Image.fromarray(np.round(np.clip(both, 0, 1) * 255).astype(np.uint8))

@@ -12,7 +12,7 @@ from scripts.examples.fields import (
     rotation,
 )
 from scripts.examples.polygonize import polygonize
-from scripts.examples.scene import Model, Node, Paint, transform
+from scripts.examples.scene import Model, Node, Paint, Shapes, transform
 from scripts.examples.surfaces import (
     Floats,
     Surface,
@@ -38,27 +38,6 @@ LAMP = Paint("#fff1c2", roughness=0.2)
 
 def robot() -> Model:
     """A toy robot, 0.6 m tall; left and right limbs share their surfaces."""
-    shapes = {
-        "torso": (_torso(), WHITE),
-        "hip": (rounded_box((0.15, 0.06, 0.10), 0.026), GRAPHITE),
-        "neck": (disc(0.034, 0.04), GRAPHITE),
-        "head": (rounded_box((0.215, 0.16, 0.165), 0.058, steps=7), WHITE),
-        "visor": (rounded_box((0.170, 0.096, 0.03), 0.0148, steps=6), GLASS),
-        "eye": (ball(0.021).mapped(lambda p: p * [1, 1.15, 0.5]), CYAN),
-        "ear": (disc(0.036, 0.026), ORANGE),
-        "antenna": (tube([(0, 0, 0), (0, 0.03, 0), (0, 0.06, 0)], 0.0045, 14), STEEL),
-        "antenna_tip": (ball(0.016), ORANGE),
-        "chest_plate": (rounded_box((0.108, 0.072, 0.02), 0.0095), ORANGE),
-        "button": (disc(0.0115, 0.014), LAMP),
-        "shoulder": (ball(0.037), GRAPHITE),
-        "upper_arm": (capsule(0.085, 0.0225), STEEL),
-        "elbow": (ball(0.027), GRAPHITE),
-        "forearm": (_forearm(), WHITE),
-        "hand": (_claw(), GRAPHITE),
-        "thigh": (capsule(0.055, 0.027), STEEL),
-        "shin": (_boot_leg(), WHITE),
-        "foot": (_foot(), ORANGE),
-    }
     nodes = [
         Node("torso", "torso", transform((0, 0.315, 0))),
         Node("chest_plate", "chest_plate", transform((0, 0.022, 0.072)), "torso"),
@@ -85,7 +64,31 @@ def robot() -> Model:
     for side, sign, swing, elbow in (("left", 1, 128.0, -38.0), ("right", -1, 14.0, -34.0)):
         nodes += _robot_arm(side, sign, swing, elbow) + _robot_leg(side, sign)
     text = "A tree of named nodes: head with visor and antenna, torso, jointed arms and legs."
-    return Model("robot", "Robot", text, shapes, nodes, view_degrees=26)
+    return Model("robot", "Robot", text, _robot_shapes(), nodes, view_degrees=26)
+
+
+def _robot_shapes() -> Shapes:
+    return {
+        "torso": (_torso(), WHITE),
+        "hip": (rounded_box((0.15, 0.06, 0.10), 0.026), GRAPHITE),
+        "neck": (disc(0.034, 0.04), GRAPHITE),
+        "head": (rounded_box((0.215, 0.16, 0.165), 0.058, steps=7), WHITE),
+        "visor": (rounded_box((0.170, 0.096, 0.03), 0.0148, steps=6), GLASS),
+        "eye": (ball(0.021).mapped(lambda p: p * [1, 1.15, 0.5]), CYAN),
+        "ear": (disc(0.036, 0.026), ORANGE),
+        "antenna": (tube([(0, 0, 0), (0, 0.03, 0), (0, 0.06, 0)], 0.0045, 14), STEEL),
+        "antenna_tip": (ball(0.016), ORANGE),
+        "chest_plate": (rounded_box((0.108, 0.072, 0.02), 0.0095), ORANGE),
+        "button": (disc(0.0115, 0.014), LAMP),
+        "shoulder": (ball(0.037), GRAPHITE),
+        "upper_arm": (capsule(0.085, 0.0225), STEEL),
+        "elbow": (ball(0.027), GRAPHITE),
+        "forearm": (_forearm(), WHITE),
+        "hand": (_claw(), GRAPHITE),
+        "thigh": (capsule(0.055, 0.027), STEEL),
+        "shin": (_boot_leg(), WHITE),
+        "foot": (_foot(), ORANGE),
+    }
 
 
 def _robot_arm(side: str, sign: int, swing: float, elbow: float) -> list[Node]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import trimesh
@@ -24,6 +25,9 @@ class Paint:
         return np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
 
 
+Shapes = dict[str, tuple[Surface, Paint]]
+
+
 @dataclass(frozen=True)
 class Node:
     """A named node; `shape` names a shared surface, None makes a pure transform node.
@@ -44,7 +48,7 @@ class Model:
     name: str
     title: str
     description: str
-    shapes: dict[str, tuple[Surface, Paint]]
+    shapes: Shapes
     nodes: Sequence[Node]
     view_degrees: float = 32.0
 
@@ -84,25 +88,19 @@ def fused(
 
 def to_glb(model: Model) -> bytes:
     """The model as binary glTF; shapes that several nodes use are stored once."""
-    scene = trimesh.Scene(base_frame="scene")
-    meshes = {key: _to_trimesh(*shape) for key, shape in model.shapes.items()}
+    scene: Any = trimesh.Scene(base_frame="scene")
+    for key, shape in model.shapes.items():
+        scene.geometry[key] = _to_trimesh(*shape)
     for node in model.nodes:
-        parent = node.parent or "scene"
-        if node.shape is None:
-            scene.graph.update(node.name, parent, matrix=node.transform)
-            continue
-        scene.add_geometry(
-            meshes[node.shape],
-            node_name=node.name,
-            geom_name=node.shape,
-            parent_node_name=parent,
-            transform=node.transform,
+        scene.graph.update(
+            node.name, node.parent or "scene", matrix=node.transform, geometry=node.shape
         )
     return bytes(scene.export(file_type="glb", include_normals=True))
 
 
 def _to_trimesh(surface: Surface, paint: Paint) -> trimesh.Trimesh:
-    material = trimesh.visual.material.PBRMaterial(
+    visual: Any = trimesh.visual
+    material = visual.material.PBRMaterial(
         baseColorFactor=[*np.round(paint.linear() * 255).astype(np.uint8), 255],
         metallicFactor=paint.metallic,
         roughnessFactor=paint.roughness,
@@ -111,6 +109,6 @@ def _to_trimesh(surface: Surface, paint: Paint) -> trimesh.Trimesh:
         vertices=surface.vertices,
         faces=surface.faces,
         vertex_normals=vertex_normals(surface),
-        visual=trimesh.visual.TextureVisuals(material=material),
+        visual=visual.TextureVisuals(material=material),
         process=False,
     )

@@ -16,7 +16,7 @@ from scripts.examples.fields import (
     union,
 )
 from scripts.examples.polygonize import polygonize
-from scripts.examples.scene import Model, Node, Paint, transform
+from scripts.examples.scene import Model, Node, Paint, Shapes, transform
 from scripts.examples.surfaces import (
     Floats,
     Surface,
@@ -47,43 +47,6 @@ SIDE_WINDOW = [(-0.059, 0.066), (-0.047, 0.094), (0.004, 0.096), (0.028, 0.066)]
 
 def toy_car() -> Model:
     """A small toy car, 0.24 m long; wheels are one tyre and one hub in four places."""
-    cabin = _cabin()
-    shapes = {
-        "body": (
-            polygonize(_car_body(), [(-0.06, 0.0, -0.13), (0.06, 0.08, 0.13)], 0.0021, 5200),
-            RED,
-        ),
-        "cabin": (
-            polygonize(cabin, [(-0.05, 0.05, -0.09), (0.05, 0.116, 0.07)], 0.0018, 3200),
-            WHITE,
-        ),
-        "windscreen": (_glazing(cabin, prism(WINDSCREEN, 0.064, 0.004)), GLASS),
-        "rear_window": (_glazing(cabin, prism(REAR_WINDOW, 0.064, 0.004)), GLASS),
-        "window_left": (_glazing(cabin, _half(prism(SIDE_WINDOW, 0.2, 0.004), 1)), GLASS),
-        "window_right": (_glazing(cabin, _half(prism(SIDE_WINDOW, 0.2, 0.004), -1)), GLASS),
-        "tyre": (_tyre(), RUBBER),
-        "hub": (_hub(), STEEL),
-        "bumper": (
-            tube(
-                spline(
-                    [
-                        (-0.044, 0, -0.008),
-                        (-0.03, 0, 0.003),
-                        (0, 0, 0.006),
-                        (0.03, 0, 0.003),
-                        (0.044, 0, -0.008),
-                    ],
-                    20,
-                ),
-                0.0048,
-                14,
-            ),
-            STEEL,
-        ),
-        "headlight": (ball(0.0125).mapped(lambda p: p * [1, 0.62, 1]), LAMP),
-        "tail_light": (disc(0.008, 0.008), Paint("#8d1420", roughness=0.3)),
-        "axle": (capsule(0.090, 0.004), STEEL),
-    }
     flat = rotation("x", 90)
     nodes = [
         Node("body", "body"),
@@ -106,7 +69,30 @@ def toy_car() -> Model:
             nodes.append(Node(f"{end}_wheel_{side}", "tyre", wheel))
             nodes.append(Node(f"{end}_hub_{side}", "hub", parent=f"{end}_wheel_{side}"))
     text = "Body, cabin, windows, lights, bumpers and four wheels placed from shared meshes."
-    return Model("toy_car", "Toy car", text, shapes, nodes, view_degrees=48)
+    return Model("toy_car", "Toy car", text, _car_shapes(), nodes, view_degrees=48)
+
+
+def _car_shapes() -> Shapes:
+    body = polygonize(_car_body(), [(-0.06, 0.0, -0.13), (0.06, 0.08, 0.13)], 0.0021, 5200)
+    field = _cabin()
+    cabin = polygonize(field, [(-0.05, 0.05, -0.09), (0.05, 0.116, 0.07)], 0.0018, 3200)
+    side = prism(SIDE_WINDOW, 0.2, 0.004)
+    bumper = [(-0.044, 0, -0.008), (-0.03, 0, 0.003), (0, 0, 0.006), (0.03, 0, 0.003)]
+    bumper.append((0.044, 0, -0.008))
+    return {
+        "body": (body, RED),
+        "cabin": (cabin, WHITE),
+        "windscreen": (_glazing(field, prism(WINDSCREEN, 0.064, 0.004)), GLASS),
+        "rear_window": (_glazing(field, prism(REAR_WINDOW, 0.064, 0.004)), GLASS),
+        "window_left": (_glazing(field, _half(side, 1)), GLASS),
+        "window_right": (_glazing(field, _half(side, -1)), GLASS),
+        "tyre": (_tyre(), RUBBER),
+        "hub": (_hub(), STEEL),
+        "bumper": (tube(spline(bumper, 20), 0.0048, 14), STEEL),
+        "headlight": (ball(0.0125).mapped(lambda p: p * [1, 0.62, 1]), LAMP),
+        "tail_light": (disc(0.008, 0.008), Paint("#8d1420", roughness=0.3)),
+        "axle": (capsule(0.090, 0.004), STEEL),
+    }
 
 
 def _car_body() -> Field:
