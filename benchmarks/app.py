@@ -66,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     payload = header(machine)
     payload |= measure(QUICK if options.quick else FULL, with_browser=options.browser)
     payload["total_s"] = round(time.perf_counter() - started, 1)
-    stem = file_stem(machine) + (".quick" if options.quick else "")
+    stem = file_stem(machine) + (readme.QUICK if options.quick else "")
     say(
         f"Written after {payload['total_s']} s: {write_result(options.results, stem, payload).name}"
     )

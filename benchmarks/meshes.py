@@ -72,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run and print; returns 1 when a mesh or part failed."""
     options = _parser().parse_args(arguments)
     files = [
-        (folder.name, path.relative_to(folder).as_posix(), path)
+        (options.name or folder.name, path.relative_to(folder).as_posix(), path)
         for folder in options.folders
         for path in find_meshes(folder, first_of_kind=options.first_of_kind)
     ]
@@ -86,7 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     summary = summarize(rows)
     say(", ".join(f"{key.replace('_', ' ')} {value}" for key, value in summary.items()))
     machine = options.machine or machine_name()
-    stem = f"{file_stem(machine)}.meshes" + (f"-{options.name}" if options.name else "")
+    stem = f"{file_stem(machine)}.meshes-{file_stem(options.name or options.folders[0].name)}"
     payload = {**header(machine), "summary": summary, "meshes": [asdict(row) for row in rows]}
     say(f"Written: {write_result(options.results, stem, payload).name}")
     return int(any(row.error or row.open_parts or row.bad_parts for row in rows))
@@ -100,7 +100,9 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="of names that differ only in the number at their end, the lowest alone",
     )
-    parser.add_argument("--name", default="", help="added to the result file's name")
+    parser.add_argument(
+        "--name", default="", help="what to call the set; default: the folder's name"
+    )
     parser.add_argument("--machine", help="the machine's name; default: cores, memory, processor")
     parser.add_argument("--results", type=Path, default=RESULTS, help="where to write")
     return parser

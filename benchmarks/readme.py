@@ -8,6 +8,7 @@ from benchmarks.common import Payload
 from partwise.core.errors import AppError
 
 START, END = "<!-- figures -->", "<!-- /figures -->"
+QUICK = ".quick"  # results of tiny runs, which the table leaves out
 Reader = Callable[[Payload], str]
 
 
@@ -26,9 +27,8 @@ def rewrite(file: Path, results: Path) -> None:
 
 def table(results: Path) -> str:
     """The figures of all result files as Markdown."""
-    found = [
-        json.loads(path.read_text(encoding="utf-8")) for path in sorted(results.glob("*.json"))
-    ]
+    files = [path for path in sorted(results.glob("*.json")) if not path.stem.endswith(QUICK)]
+    found = [json.loads(path.read_text(encoding="utf-8")) for path in files]
     machines = [payload for payload in found if "engines" in payload]
     if not machines:
         raise AppError(f"There is no result in {results.name}. Run benchmarks/app.py first.")
@@ -106,6 +106,6 @@ def _mesh_note(payload: Payload) -> str:
     groups = sorted({row["group"] for row in payload["meshes"]})
     total = payload["summary"]
     return (
-        f"Meshes ({', '.join(groups)}): {total['meshes']}, {total['parts']} parts, "
-        f"{total['watertight']} of them watertight by trimesh.  "
+        f"Meshes ({', '.join(groups)}): {total['meshes']}, of which {total['failed']} failed; "
+        f"{total['parts']} parts, of which {total['watertight']} are watertight by trimesh.  "
     )

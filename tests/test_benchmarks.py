@@ -122,6 +122,7 @@ def test_the_table_has_a_column_for_each_machine_and_says_what_was_not_measured(
 ) -> None:
     (tmp_path / "a.json").write_text(json.dumps(result("2 cores")))
     (tmp_path / "b.json").write_text(json.dumps(result("8 cores", page={})))
+    (tmp_path / "b.quick.json").write_text(json.dumps(result("8 cores")))
 
     rows = readme.table(tmp_path).splitlines()
 
@@ -162,7 +163,7 @@ def test_the_meshes_script_writes_names_and_no_paths(tmp_path: Path) -> None:
     done = run_script("meshes.py", str(folder), "--results", str(tmp_path), "--machine", "A 1")
 
     assert done.returncode == 0, done.stderr
-    text = (tmp_path / f"{file_stem('A 1')}.meshes.json").read_text()
+    text = (tmp_path / f"{file_stem('A 1')}.meshes-set.json").read_text()
     assert json.loads(text)["meshes"][0]["name"] == "box.ply"
     assert str(tmp_path) not in text
 
