@@ -95,11 +95,19 @@ def _completed_rows(document: Document) -> list[PartRow]:
             state=done.state.value,
             reason=done.reason,
             volume=done.volume if done.state is PartState.CLOSED else None,
-            aabb=np.stack([done.vertices.min(axis=0), done.vertices.max(axis=0)]),
+            aabb=_completed_aabb(document, done),
         )
         for done in document.completed
-        if len(done.vertices)
     ]
+
+
+def _completed_aabb(document: Document, done: CompletedPart) -> NDArray[np.float64]:
+    """The box of a closed part; of its surface in the input when nothing of it could be made."""
+    if len(done.vertices):
+        return np.stack([done.vertices.min(axis=0), done.vertices.max(axis=0)])
+    mesh, labels = document.source, _parts_of(document, COMPLETED).face_labels
+    (aabb,) = part_aabbs(mesh.vertices, mesh.faces, labels, [done.part_id])
+    return np.asarray(aabb)
 
 
 def view_glb(document: Document, kind: str) -> bytes:
