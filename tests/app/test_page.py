@@ -193,8 +193,8 @@ def check_archive(content: bytes, source: Path, count: int) -> None:
 
 def save_screenshot(page: Visit, path: Path, look: str) -> None:
     """Save the page as seen; it fits the width, is not blank and has the colours of its look."""
-    widths = page.page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
-    assert widths[0] <= widths[1], "the page scrolls sideways"
+    width = page.page.evaluate("Math.max(innerWidth, document.documentElement.scrollWidth)")
+    assert width == page.page.viewport_size["width"], "the page scrolls sideways or is shrunk"
     page.page.screenshot(path=path, full_page=True)
     picture = np.asarray(Image.open(path).convert("L"), dtype=float)
     assert picture.std() > 5

@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -97,3 +98,18 @@ def test_removes_what_a_dead_server_left(tmp_path: Path) -> None:
     assert not left.exists()
     assert other.exists()
     workspace.close()
+
+
+def test_forgotten_uploads_are_swept_and_fresh_ones_stay(workspace: Workspace) -> None:
+    old, fresh = workspace.uploads / "5f" / "old.glb", workspace.uploads / "tmp-part"
+    old.parent.mkdir()
+    for path in (old, fresh):
+        path.write_bytes(b"x")
+    for path in (old, old.parent):
+        os.utime(path, (0, 0))
+    workspace.sweep()
+    assert not old.exists()
+    assert fresh.exists()
+    os.utime(old.parent, (0, 0))
+    workspace.sweep()
+    assert not old.parent.exists()
