@@ -108,13 +108,12 @@ class _Endpoints:
 
 
 class _Call:
-    """One call: a session and a folder of its own, both gone when the call ends."""
+    """One call: a session of its own, gone when the call ends; its answer stays a while."""
 
     def __init__(self, studio: Studio, request: gr.Request) -> None:
         self._studio = studio
         self._visit = f"call-{request.session_hash}-{id(self)}"
         self._session: Session = studio.workspace.session_for(self._visit)
-        self._folder = Path(tempfile.mkdtemp(dir=self._session.folder))
 
     def __enter__(self) -> "_Call":
         return self
@@ -152,9 +151,11 @@ class _Call:
 
     def answer(self, kind: str) -> Answer:
         document = self._session.require_document()
+        # gradio hands out files from this folder only; the janitor removes them
+        folder = Path(tempfile.mkdtemp(dir=self._studio.workspace.uploads))
         files = []
         for name in _FILES:
-            path = self._folder / name
+            path = folder / name
             path.write_bytes(results.download(document, kind, name))
             files.append(str(path))
         glb, labels, archive = files
