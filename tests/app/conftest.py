@@ -1,4 +1,5 @@
 import gc
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         },
     )
     with pytest.MonkeyPatch.context() as patch:
+        elsewhere = tmp_path_factory.mktemp("elsewhere")  # gradio trusts the folder of the system
+        patch.setattr(tempfile, "tempdir", str(elsewhere))
         patch.setenv("GRADIO_TEMP_DIR", "")  # launch_page sets it; the value before comes back
         patch.setenv("GRADIO_ANALYTICS_ENABLED", "False")
         studio = build_studio(configuration)
