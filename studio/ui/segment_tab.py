@@ -210,8 +210,10 @@ def _wire_edits(page: _Page) -> None:
         session, choice = page.session(request), _Choice(page.studio, values)
         try:
             flows.apply_edit(session, parse_action(event._data))
-        except (AppError, ValueError) as err:
+        except AppError as err:
             raise as_toast(err) from err
+        except ValueError as err:  # the viewer's own checks, in words for the person
+            raise as_toast(AppError(str(err))) from err
         return page.show(session, idle_status(session, choice), choice)
 
     page.viewer.submit(edit_parts, page.controls.inputs(), page.outputs(), **AT_ONCE)
