@@ -87,7 +87,7 @@ def _neck() -> Field:
 def figure() -> Model:
     """A smooth standing person, 1.75 m tall, one arm raised in greeting."""
     surface = polygonize(
-        _figure_field(), [(-0.52, -0.03, -0.26), (0.64, 1.92, 0.30)], cell=0.0066, faces=22_000
+        _figure_field(), [(-0.54, -0.03, -0.26), (0.72, 1.92, 0.30)], cell=0.0058, faces=22_000
     )
     return fused(
         "figure",
@@ -108,10 +108,10 @@ def _figure_field() -> Field:
     )
     seat = mirrored(ellipsoid((0.068, 0.930, -0.055), (0.078, 0.078, 0.066)))
     torso = union(0.04, torso, seat)
-    legs = union(0.026, torso, _leg(1, 0.045, 0.02), _leg(-1, 0.065, -0.03))
-    right = [(-0.190, 1.385, -0.015), (-0.268, 1.150, -0.035), (-0.292, 0.940, 0.045)]
-    left = [(0.190, 1.387, -0.015), (0.392, 1.290, 0.0), (0.470, 1.520, 0.05)]
-    body = union(0.022, legs, _arm(right), _arm(left))
+    legs = union(0.010, torso, _leg(1, 0.065, 0.02), _leg(-1, 0.070, -0.02))
+    right = [(-0.196, 1.385, -0.015), (-0.292, 1.160, -0.035), (-0.335, 0.955, 0.045)]
+    left = [(0.196, 1.392, -0.015), (0.405, 1.375, 0.0), (0.530, 1.575, 0.05)]
+    body = union(0.010, legs, _arm(right), _arm(left))
     body = union(0.012, body, _hand(right, (0.12, 0.15, 1)), _hand(left, (0.05, -0.1, 1)))
     neck = limb((0, 1.41, -0.022), (0, 1.56, 0.0), 0.060, 0.052)
     turn = rotations(("z", -4), ("y", 12))
@@ -132,9 +132,9 @@ def _head() -> Field:
     smile = chain(
         spline(
             [
-                (-0.033, -0.042, 0.090, 0.004),
-                (0, -0.056, 0.104, 0.005),
-                (0.033, -0.042, 0.090, 0.004),
+                (-0.033, -0.042, 0.0985, 0.004),
+                (0, -0.054, 0.1045, 0.005),
+                (0.033, -0.042, 0.0985, 0.004),
             ],
             9,
         )
@@ -151,7 +151,7 @@ def _head() -> Field:
 
 def _leg(side: int, spread: float, ahead: float) -> Field:
     """A leg whose foot stands `spread` further out and `ahead` further forward than its hip."""
-    hip = np.array([0.088 * side, 0.90, 0.0])
+    hip = np.array([0.092 * side, 0.885, 0.0])
     knee = np.array([(0.092 + spread * 0.5) * side, 0.505, 0.022 + ahead * 0.6])
     ankle = np.array([(0.092 + spread) * side, 0.095, -0.02 + ahead])
     thigh = union(
@@ -208,10 +208,10 @@ def _hand(joints: list[tuple[float, float, float]], palm_way: tuple[float, float
         [(0.028, 0.030, 0, 0.015), (0.058, 0.060, 0.006, 0.0125), (0.068, 0.090, 0.008, 0.011)]
     )
     fingers = [
-        limb((x * 0.85, 0.085, 0), (x * 1.25, tip, 0.004), 0.0125, 0.0095)
+        limb((x * 0.85, 0.085, 0), (x * 1.6, tip, 0.004), 0.0125, 0.0095)
         for x, tip in ((-0.033, 0.142), (-0.011, 0.164), (0.011, 0.167), (0.033, 0.157))
     ]
-    hand = union(0.010, palm, thumb, union(0.002, *fingers))
+    hand = union(0.010, palm, thumb, union(0.004, *fingers))
     return placed(hand, turn, wrist)
 
 
