@@ -59,6 +59,7 @@ class Row:
     parts: int = 0
     closed: int = 0
     watertight: int = 0
+    watertight_when_joined: int = 0
     open_parts: dict[str, str] = field(default_factory=dict)
     bad_parts: dict[str, str] = field(default_factory=dict)
     volume_ratio: float | None = None
@@ -146,6 +147,7 @@ def _row_of(group: str, name: str, passage: Passage) -> Row:
         parts=len(completed),
         closed=len(closed),
         watertight=sum(not finding.fault for finding in findings.values()),
+        watertight_when_joined=sum(finding.is_tight_when_joined for finding in findings.values()),
         open_parts={_part_name(document, p.part_id): p.reason for p in completed if p.reason},
         bad_parts={
             _part_name(document, part.part_id): findings[part.part_id].fault
@@ -167,10 +169,15 @@ def _part_name(document: Document, part_id: int) -> str:
 
 @dataclass(frozen=True)
 class Finding:
-    """What trimesh says of a part of the exported GLB; `fault` is empty when it is closed."""
+    """What trimesh says of a part of the exported GLB; `fault` is empty when it is closed.
+
+    is_tight_when_joined: whether it is closed too where vertices of equal position are made one,
+    as readers of STL do. Sheets that touch along an edge are then joined there.
+    """
 
     part_id: int
     fault: str
+    is_tight_when_joined: bool
     volume: float
 
 
@@ -180,7 +187,9 @@ def check_export(document: Document) -> Iterator[Finding]:
     scene = trimesh.load_scene(io.BytesIO(content), file_type="glb", process=False)
     for (_, node), edge in scene.graph.transforms.edge_data.items():
         mesh = scene.geometry[scene.graph[node][1]]
-        yield Finding(int(edge["metadata"]["part_id"]), find_fault(mesh), float(mesh.volume))
+        part_id, fault, volume = int(edge["metadata"]["part_id"]), find_fault(mesh), mesh.volume
+        mesh.merge_vertices(merge_tex=True, merge_norm=True)
+        yield Finding(part_id, fault, bool(mesh.is_watertight), float(volume))
 
 
 def find_fault(mesh: trimesh.Trimesh) -> str:
@@ -205,6 +214,7 @@ def summarize(rows: Iterable[Row]) -> Payload:
         "parts": sum(row.parts for row in kept),
         "closed": sum(row.closed for row in kept),
         "watertight": sum(row.watertight for row in kept),
+        "watertight_when_joined": sum(row.watertight_when_joined for row in kept),
         "volumes_compared": len(ratios),
         "volumes_kept": sum(abs(ratio - 1) <= VOLUME_TOLERANCE for ratio in ratios),
         "seconds": round(sum(row.load_s + row.segment_s + row.complete_s for row in kept), 1),
