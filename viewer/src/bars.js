@@ -17,7 +17,8 @@ export class EditBar {
     this.foot = el("div", { class: "pv-side-foot" }, this.summary, el("div", { class: "pv-row" }, this.isolate, this.showAll));
   }
 
-  update({ selected, parts, hidden, canEdit, canUndo, isPending }) {
+  update({ selected, parts, hidden, kind, canEdit, canUndo, isPending }) {
+    this.root.hidden = kind === "completed"; // closed parts are changed where they were cut
     const count = selected.size;
     this.merge.disabled = !canEdit || count < 2;
     this.split.disabled = !canEdit || count !== 1;

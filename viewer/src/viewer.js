@@ -188,7 +188,7 @@ class PartViewer {
     this.table.setHovered(view.hovered);
     this.table.setVisible((id) => !view.hidden.has(id));
     this.viewBar.update({ ...view, hasModel });
-    this.editBar.update({ ...view, parts: value.parts, canEdit: this.canEdit, canUndo: value.can_undo === true, isPending: this.pendingRevision !== null });
+    this.editBar.update({ ...view, parts: value.parts, kind: value.kind, canEdit: this.canEdit, canUndo: value.can_undo === true, isPending: this.pendingRevision !== null });
     this.overlay.show(value, { hasModel, isFetching: Boolean(this.fetching), local: this.problem });
     this.root.dataset.state = value.state;
     this.root.classList.toggle("pv-has-model", hasModel);
