@@ -77,7 +77,8 @@ def _engine_reader(size: str) -> Reader:
 
 
 def _first_visit(figures: Payload) -> str:
-    return f"{figures['usable_s']:.1f} s, {figures['wire_bytes'] / 1e6:.2f} MB"
+    first, all_in_all = figures["wire_bytes_when_usable"] / 1e6, figures["wire_bytes"] / 1e6
+    return f"{figures['usable_s']:.1f} s, {first:.2f} MB (then up to {all_in_all:.2f} MB)"
 
 
 def _cancel(figures: Payload) -> str:
