@@ -2,7 +2,6 @@ import gc
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -10,8 +9,6 @@ from studio.configuration import load_configuration
 from studio.ui.launch import launch_page
 from studio.workflow import Studio, build_studio
 from tests.app.support import (
-    CHROMIUM,
-    CHROMIUM_FLAGS,
     LINE_LENGTH,
     Server,
     bodies,
@@ -88,15 +85,3 @@ def table_glb(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def bodies_glb(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three balls apart."""
     return write_glb(tmp_path_factory.mktemp("meshes") / "bodies.glb", bodies())
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """Headless Chromium."""
-    api = pytest.importorskip("playwright.sync_api")
-    if not Path(CHROMIUM).exists():
-        pytest.skip("chromium is not installed; name one in PARTWISE_CHROMIUM")
-    with api.sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_FLAGS)
-        yield chromium
-        chromium.close()

@@ -1,7 +1,5 @@
 """What the tests of the running application share: meshes, waiting, a server, headless Chromium."""
 
-import os
-import shutil
 import socket
 import time
 from collections.abc import Callable
@@ -19,15 +17,6 @@ from studio.workflow import Studio
 from studio.workspace import Session
 
 ROOT = Path(__file__).resolve().parents[2]
-CHROMIUM = os.environ.get("PARTWISE_CHROMIUM") or shutil.which("chromium") or "/usr/bin/chromium"
-CHROMIUM_FLAGS = [
-    "--no-sandbox",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 LINE_LENGTH = 6  # how many jobs may wait; the default would make the tests long
 _LEGS = [(-0.38, -0.38), (0.38, -0.38), (-0.38, 0.38), (0.38, 0.38)]
 

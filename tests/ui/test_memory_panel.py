@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -29,15 +28,6 @@ from partwise.vram.settings import VramSettings
 from studio.ui.memory_panel import full_payload, tick_payload, unload_words
 from tests.vram.fakes import CPU, GIB, MODELS, FakeClock, FakeDevice, FakeModule, gpu
 
-CHROMIUM = os.environ.get("PARTWISE_CHROMIUM") or shutil.which("chromium") or "/usr/bin/chromium"
-FLAGS = [
-    "--no-sandbox",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 CONTRAST = Path(__file__).with_name("contrast.js").read_text(encoding="utf-8")
 
 
@@ -182,18 +172,6 @@ def _serve(mode: str, folder: Path) -> Iterator[str]:
 def gpu_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a page on a scripted GPU."""
     yield from _serve("gpu", tmp_path_factory.mktemp("gradio"))
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """Headless Chromium."""
-    api = pytest.importorskip("playwright.sync_api")
-    if not Path(CHROMIUM).exists():
-        pytest.skip("chromium is not installed")
-    with api.sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture
