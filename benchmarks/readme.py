@@ -106,7 +106,9 @@ def _note(payload: Payload) -> str:
 def _mesh_note(payload: Payload) -> str:
     groups = sorted({row["group"] for row in payload["meshes"]})
     total = payload["summary"]
+    joined = total["watertight_when_joined"]
     return (
         f"Meshes ({', '.join(groups)}): {total['meshes']}, of which {total['failed']} failed; "
-        f"{total['parts']} parts, of which {total['watertight']} are watertight by trimesh.  "
+        f"{total['parts']} parts, of which {total['watertight']} are watertight by trimesh "
+        f"({joined} also when vertices of equal position are joined).  "
     )
