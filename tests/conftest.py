@@ -23,9 +23,7 @@ CHROMIUM_FLAGS = [
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """Headless Chromium; its absence is a failure, since the page is what people get."""
-    assert Path(CHROMIUM).exists(), (
-        "no chromium: run ./test or set PARTWISE_CHROMIUM"
-    )
+    assert Path(CHROMIUM).exists(), "no chromium: run ./test or set PARTWISE_CHROMIUM"
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_FLAGS)
         yield chromium
