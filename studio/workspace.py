@@ -27,6 +27,7 @@ logger = logging.getLogger(__name__)
 _ABANDONED_KEEP_S = 120.0
 _SWEEP_EVERY_S = 30.0
 _UPLOAD_KEEP_S = 3600.0
+_READ_UPLOAD_KEEP_S = 60.0
 
 
 class Session:
@@ -164,6 +165,15 @@ class Workspace:
         for visit in visits:
             self.close_session(visit)
         shutil.rmtree(self.root, ignore_errors=True)
+
+
+def remove_soon(upload: Path) -> None:
+    """Let the sweeps remove an upload that was read, in a minute; not if it comes again meanwhile.
+
+    Not at once: it may have come a second time, from someone whose job has not read it yet.
+    """
+    due = time.time() - _UPLOAD_KEEP_S + _READ_UPLOAD_KEEP_S
+    os.utime(upload, (due, due))
 
 
 def _user_name() -> str:

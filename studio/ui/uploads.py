@@ -10,7 +10,7 @@ from pathlib import Path
 from gradio.utils import get_upload_folder
 
 from partwise.core.errors import AppError
-from studio.workspace import Session
+from studio.workspace import Session, remove_soon
 
 
 def checked_upload(path: str) -> Path:
@@ -24,10 +24,10 @@ def checked_upload(path: str) -> Path:
 
 @contextlib.contextmanager
 def taken_upload(session: Session, path: str) -> Iterator[tuple[Path, str]]:
-    """The upload as a file of the session, and its name; both gone at the end of the block.
+    """The upload as a file of the session, gone at the end of the block, and its name.
 
     Two people who upload the same file get the same path from gradio, which names it by content.
-    So each job works on a link of its own, and the upload goes only if it is still the one taken.
+    So each job works on a link of its own, and the upload itself goes a minute after the last one.
     """
     uploaded = checked_upload(path)
     own = session.folder / f"upload-{uuid.uuid4().hex}"
@@ -37,7 +37,7 @@ def taken_upload(session: Session, path: str) -> Iterator[tuple[Path, str]]:
     finally:
         with contextlib.suppress(FileNotFoundError):
             if own.samefile(uploaded):
-                uploaded.unlink()
+                remove_soon(uploaded)
         own.unlink(missing_ok=True)
 
 

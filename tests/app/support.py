@@ -97,6 +97,11 @@ def uploads(studio: Studio) -> list[Path]:
     return [path for path in folder.rglob("*") if path.is_file() and path.stat().st_size]
 
 
+def is_due_soon(upload: Path) -> bool:
+    """Whether the next sweeps remove it, as they do with what was read."""
+    return upload.stat().st_mtime < time.time() - 3000
+
+
 def open_and_cut(
     studio: Studio, visit: str, path: Path, *, part_count: int | None = None
 ) -> Session:

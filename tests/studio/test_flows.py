@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib
+import time
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -238,29 +239,47 @@ def upload(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def test_an_upload_is_gone_after_its_use(workspace: Workspace, upload: Path) -> None:
+def a_minute_later(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    later = time.time() + 61
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "time", lambda: later)
+        workspace.sweep()
+
+
+def test_an_upload_is_gone_a_minute_after_its_use(
+    workspace: Workspace, upload: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     session = workspace.session_for("visit")
     with taken_upload(session, str(upload)) as (own, name):
         assert own.read_text() == "1"
         assert name == "mesh.glb"
-    assert not upload.exists()
     assert list(session.folder.iterdir()) == []
+    workspace.sweep()
+    assert upload.exists(), "it may have come from someone else too"
+    a_minute_later(workspace, monkeypatch)
+    assert not upload.exists()
 
 
-def test_two_sessions_can_take_the_same_upload(workspace: Workspace, upload: Path) -> None:
+def test_the_same_upload_serves_sessions_one_after_another(
+    workspace: Workspace, upload: Path
+) -> None:
     one, other = workspace.session_for("one"), workspace.session_for("other")
     with taken_upload(one, str(upload)) as (first, _):
         with taken_upload(other, str(upload)) as (second, _):
             assert first.read_text() == second.read_text()
         assert first.read_text() == "1"
-    assert not upload.exists()
+    with taken_upload(other, str(upload)) as (third, _):
+        assert third.read_text() == "1"
 
 
-def test_an_upload_that_came_again_meanwhile_stays(workspace: Workspace, upload: Path) -> None:
+def test_an_upload_that_came_again_meanwhile_stays(
+    workspace: Workspace, upload: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with taken_upload(workspace.session_for("visit"), str(upload)):
         again = upload.with_name("again")
         again.write_text("1")
         again.replace(upload)
+    a_minute_later(workspace, monkeypatch)
     assert upload.exists()
 
 
