@@ -1,66 +1,16 @@
-import contextlib
-import ctypes
-import random
 import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
-from model_manager import ComponentSpec, Lease, ModelManager
 from partwise.core.errors import BusyError, Cancelled, EngineError, WeightsError
 from partwise.core.progress import CancelToken
-from partwise.vram.device import Device
-from partwise.vram.readings import ComponentState, EventKind, MemoryEvent
-from partwise.vram.settings import VramSettings
-
-WEIGHT_BYTES = (8 * 8 + 8) * 4
-WAIT_S = 5.0
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-class Bench:
-    """A manager on the real CPU device with three tiny components; "free" has no group."""
-
-    def __init__(self, **settings: float) -> None:
-        self.events: list[MemoryEvent] = []
-        self.clock = Clock() if settings.pop("fake_time", False) else time.monotonic
-        self.built: list[weakref.ref[nn.Module]] = []
-        self.manager = ModelManager(
-            Device(), VramSettings(**settings), on_event=self.events.append, clock=self.clock
-        )
-        for name in ("a", "b"):
-            self.add(name)
-        self.add("free", group=None)
-
-    def add(self, name: str, build: Callable[[], nn.Module] | None = None, **more: Any) -> None:
-        self.manager.register(ComponentSpec(name, name.upper(), build or self.build, **more))
-
-    def build(self) -> nn.Module:
-        module = nn.Linear(8, 8)
-        self.built.append(weakref.ref(module))
-        return module
-
-    def state(self, name: str) -> ComponentState:
-        return next(c.state for c in self.manager.get_status().components if c.name == name)
-
-    def leases(self, name: str) -> int:
-        return next(c.lease_count for c in self.manager.get_status().components if c.name == name)
-
-    @property
-    def loaded(self) -> set[str]:
-        return set(self.manager.resident_weights())
+from partwise.vram.readings import ComponentState, EventKind
+from tests.manager_support import WAIT_S, WEIGHT_BYTES, Bench
 
 
 @pytest.fixture
@@ -68,13 +18,6 @@ def bench() -> Iterator[Bench]:
     bench = Bench()
     yield bench
     bench.manager.shutdown()
-
-
-def _kill(thread: threading.Thread) -> None:
-    """Raise SystemExit inside a thread, as nothing short of the system can do otherwise."""
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(
-        ctypes.c_ulong(thread.ident or 0), ctypes.py_object(SystemExit)
-    )
 
 
 def _spin_until(condition: Callable[[], bool]) -> None:
@@ -346,108 +289,3 @@ def test_the_documented_names_answer(bench: Bench) -> None:
     assert not pipeline.is_loaded
     assert pipeline(torch.ones(2, 8)).shape == (2, 8)
     assert bench.loaded == set()
-
-
-def _spin(seconds: float) -> None:
-    """Pass time in small steps, as an asynchronous exception needs."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        time.sleep(0.001)
-
-
-@pytest.mark.parametrize("moment", ["loading", "computing", "waiting"])
-def test_a_killed_thread_leaves_the_manager_clean(bench: Bench, moment: str) -> None:
-    reached = threading.Event()
-
-    def slow_build() -> nn.Module:
-        if moment == "loading":
-            reached.set()
-            _spin(WAIT_S)
-        return bench.build()
-
-    def work() -> None:
-        with contextlib.suppress(SystemExit):
-            if moment == "waiting":
-                reached.set()
-            with bench.manager.use("c"):
-                reached.set()
-                _spin(WAIT_S)
-
-    bench.add("c", slow_build)
-    holder = bench.manager.use("a")
-    if moment == "waiting":
-        holder.__enter__()
-    thread = threading.Thread(target=work)
-    thread.start()
-    assert reached.wait(WAIT_S)
-    time.sleep(0.05)
-    _kill(thread)
-    thread.join(WAIT_S)
-    assert not thread.is_alive()
-    if moment == "waiting":
-        holder.__exit__(None, None, None)
-    assert bench.leases("c") == 0
-    with bench.manager.use("b", timeout_s=WAIT_S):
-        assert bench.loaded == {"b"}
-
-
-def test_two_threads_that_fight_for_the_place_never_see_a_module_without_weights() -> None:
-    bench = Bench()
-    failures: list[BaseException] = []
-    random_numbers = random.Random(7)
-    plans = [[random_numbers.choice("ab") for _ in range(150)] for _ in range(4)]
-
-    def work(plan: list[str]) -> None:
-        try:
-            for name in plan:
-                with bench.manager.use(name, timeout_s=60) as lease:
-                    assert bench.loaded == {name}
-                    lease.module(torch.ones(1, 8))
-        except BaseException as err:
-            failures.append(err)
-
-    threads = [threading.Thread(target=work, args=(plan,)) for plan in plans]
-    stop = threading.Event()
-
-    def disturb() -> None:
-        while not stop.wait(0.003):
-            bench.manager.unload_all_models()
-
-    threads.append(threading.Thread(target=disturb))
-    for thread in threads:
-        thread.start()
-    for thread in threads[:-1]:
-        thread.join(60)
-    stop.set()
-    threads[-1].join(WAIT_S)
-    assert failures == []
-    bench.manager.shutdown()
-    assert [ref for ref in bench.built if ref() is not None] == []
-
-
-def test_random_kills_leave_no_lease_and_no_claim() -> None:
-    bench = Bench()
-    random_numbers = random.Random(3)
-
-    def work() -> None:
-        with contextlib.suppress(SystemExit):
-            while True:
-                with bench.manager.use(random_numbers.choice("ab")):
-                    _spin(0.001)
-
-    for _ in range(25):
-        threads = [threading.Thread(target=work) for _ in range(2)]
-        for thread in threads:
-            thread.start()
-        time.sleep(random_numbers.uniform(0.005, 0.03))
-        for thread in threads:
-            _kill(thread)
-        for thread in threads:
-            thread.join(WAIT_S)
-            assert not thread.is_alive()
-    assert bench.leases("a") == bench.leases("b") == 0
-    for name in "ab":
-        with bench.manager.use(name, timeout_s=1.0) as lease:
-            assert isinstance(lease, Lease)
-            lease.module(torch.ones(1, 8))
-    bench.manager.shutdown()
