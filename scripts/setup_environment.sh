@@ -17,9 +17,7 @@ find_python() {
 # setup_environment REQUIREMENTS: install what the file lists, at the versions of constraints.txt.
 setup_environment() {
     python="$PWD/.venv/bin/python"
-    stamp="$PWD/.venv/installed-$(basename "$1" .txt)"
-    wanted=$(cat requirements.txt "$1" constraints.txt | cksum)
-    if [ -x "$python" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ]; then return; fi
+    if [ -x "$python" ] && is_installed "$1"; then return; fi
     if [ ! -x "$python" ]; then
         base=$(find_python)
         echo "Partwise: making the environment in .venv …" >&2
@@ -28,5 +26,11 @@ setup_environment() {
     echo "Partwise: installing $1 (the first time takes some minutes) …" >&2
     "$python" -m pip install --disable-pip-version-check --quiet -r "$1" -c constraints.txt \
         || need "the installation failed; the lines above say why. Nothing was started."
-    echo "$wanted" > "$stamp"
+    for installed in requirements.txt "$1"; do # the development's list takes in the application's
+        fingerprint "$installed" > "$(stamp_of "$installed")"
+    done
 }
+
+stamp_of() { echo "$PWD/.venv/installed-$(basename "$1" .txt)"; }
+fingerprint() { cat requirements.txt "$1" constraints.txt | cksum; }
+is_installed() { [ "$(cat "$(stamp_of "$1")" 2>/dev/null)" = "$(fingerprint "$1")" ]; }

@@ -193,6 +193,8 @@ def measure_cuda() -> dict[str, object]:
     """
     import torch
 
+    if not torch.cuda.is_available():
+        raise RuntimeError("torch sees no GPU in this call")
     started = time.perf_counter()
     free, total = torch.cuda.mem_get_info()
     allocator = _read_cuda_allocator(torch)

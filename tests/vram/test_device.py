@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from partwise.vram.device import NO_GPU, Device
+from partwise.vram.device import NO_GPU, Device, measure_cuda
 from partwise.vram.nvml import NvmlClient
 from partwise.vram.readings import DeviceKind, DriverMemory, DriverReading, DriverState
 from tests.vram.fakes import GIB, FakeClock
@@ -172,3 +172,9 @@ def test_a_real_gpu_gives_the_memory_back() -> None:
     assert reading.allocator.allocated_bytes >= 8192 * 8192 * 4
     device.discard(module)
     assert (device.own_bytes() or 0) <= held - 8192 * 8192 * 4
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a torch that sees no GPU")
+def test_measuring_a_call_without_a_gpu_says_so() -> None:
+    with pytest.raises(RuntimeError, match="sees no GPU"):
+        measure_cuda()

@@ -73,7 +73,8 @@ export class Stage {
       this.on.pick(this.pickAt(event.clientX, event.clientY), event.shiftKey || event.ctrlKey || event.metaKey);
     });
     canvas.addEventListener("pointermove", (event) => {
-      if (event.pointerType === "touch" || event.buttons !== 0) return;
+      if (event.pointerType === "touch") return;
+      if (event.buttons !== 0) return this.on.hover(null, 0, 0); // the parts move under the pointer
       this.pointer = { x: event.clientX, y: event.clientY };
       this.#scheduleHover();
     });
