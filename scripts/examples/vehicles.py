@@ -15,6 +15,7 @@ from scripts.examples.fields import (
     rotation,
     union,
 )
+from scripts.examples.paints import GLASS, GRAPHITE, LAMP, ORANGE, RED, RUBBER, STEEL, WHITE
 from scripts.examples.polygonize import polygonize
 from scripts.examples.scene import Model, Node, Paint, Shapes, transform
 from scripts.examples.surfaces import (
@@ -30,15 +31,6 @@ from scripts.examples.surfaces import (
     tube,
 )
 
-WHITE = Paint("#eef0ee", roughness=0.4)
-RED = Paint("#d63a2f", roughness=0.3)
-ORANGE = Paint("#f08a24", roughness=0.4)
-STEEL = Paint("#8d98a3", roughness=0.35, metallic=0.5)
-GRAPHITE = Paint("#3a4048", roughness=0.5)
-RUBBER = Paint("#2b2d30", roughness=0.9)
-GLASS = Paint("#24384a", roughness=0.12)
-CYAN = Paint("#5fe3f0", roughness=0.3)
-LAMP = Paint("#fff1c2", roughness=0.2)
 # Outlines in (z, y) that cut the car's windows out of a skin over its cabin.
 WINDSCREEN = [(0.008, 0.096), (0.06, 0.096), (0.06, 0.066), (0.030, 0.066)]
 REAR_WINDOW = [(-0.050, 0.092), (-0.10, 0.092), (-0.10, 0.067), (-0.066, 0.067)]
