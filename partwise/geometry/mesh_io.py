@@ -28,7 +28,7 @@ from partwise.geometry.limits import (
     extension_of,
 )
 from partwise.geometry.read_3mf import check_3mf, read_3mf
-from partwise.geometry.read_facts import describe, is_degenerate, measure
+from partwise.geometry.read_facts import Shape, describe, is_degenerate, measure
 from partwise.geometry.read_gltf import check_gltf, read_gltf
 from partwise.geometry.read_obj import check_obj, read_obj
 from partwise.geometry.read_off import check_off, read_off
@@ -61,12 +61,11 @@ _FORMATS = {
 
 
 @dataclass(frozen=True)
-class MeshFacts:
-    """What a person wants to know about a file.
+class MeshFacts(Shape):
+    """What a person wants to know about a file, besides the shape of its welded mesh.
 
-    n_faces counts triangles, n_file_faces the polygons of the file. Edge and component counts are
-    of the welded mesh. `unit` and `up_axis` are None where the format does not say. `notes` are
-    sentences on what is unusual and what was left out.
+    n_faces counts triangles, n_file_faces the polygons of the file. `unit` and `up_axis` are None
+    where the format does not say. `notes` are sentences on what is unusual and what was left out.
     """
 
     file_format: str
@@ -75,13 +74,6 @@ class MeshFacts:
     n_faces: int
     n_file_faces: int
     n_nodes: int
-    n_components: int
-    is_watertight: bool
-    n_degenerate_faces: int
-    n_duplicate_faces: int
-    n_boundary_edges: int
-    n_nonmanifold_edges: int
-    extents: tuple[float, float, float]
     unit: str | None = None
     up_axis: str | None = None
     notes: tuple[str, ...] = field(default=())

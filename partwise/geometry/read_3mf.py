@@ -14,7 +14,7 @@ from partwise.geometry.limits import (
     check_vertices,
 )
 from partwise.geometry.read_3mf_package import Package, part_name, safe_parser
-from partwise.geometry.read_raw import RawMesh, placed, triangle_sizes
+from partwise.geometry.read_raw import RawMesh, assemble
 from partwise.geometry.read_text import decode_name, parse_floats, parse_ints
 from partwise.geometry.topology import Floats, Ints
 
@@ -203,24 +203,9 @@ def _assemble(model: _Model, limits: MeshLimits) -> RawMesh:
     leaves = list(_leaves(model, limits))
     check_faces(sum(len(found.corners) // 3 for _, found in leaves), limits)
     check_vertices(sum(len(found.coordinates) // 3 for _, found in leaves), limits)
-    meshes: dict[Key, tuple[Floats, Ints]] = {}
-    vertices: list[Floats] = []
-    triangles: list[Ints] = []
-    offset = 0
-    for use, found in leaves:
-        if use.key not in meshes:
-            meshes[use.key] = _mesh_of(found)
-        points, faces = placed(*meshes[use.key], use.matrix)
-        vertices.append(points)
-        triangles.append(faces + offset)
-        offset += len(points)
-    counts = [len(faces) for faces in triangles]
-    return RawMesh(
-        np.concatenate(vertices),
-        np.concatenate(triangles).ravel(),
-        triangle_sizes(sum(counts)),
-        np.repeat(np.arange(len(counts), dtype=np.int32), counts),
-        tuple(found.name or f"object {use.key[1][:20]}" for use, found in leaves),
+    return assemble(
+        [(use.key, use.matrix, found.name or f"object {use.key[1][:20]}") for use, found in leaves],
+        lambda key: _mesh_of(model.objects[key]),
         unit=_UNITS[model.unit],
         up_axis="z",
     )

@@ -5,6 +5,7 @@ Skins and morph targets are left out (rest pose), so are materials and pictures.
 ever opened.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from partwise.geometry.read_gltf_scene import (
     triangle_count,
 )
 from partwise.geometry.read_polygons import fan_triangles, strip_triangles
-from partwise.geometry.read_raw import RawMesh, placed, triangle_sizes
+from partwise.geometry.read_raw import RawMesh, assemble
 from partwise.geometry.topology import Floats, Ints
 
 _JSON_BYTES_CHECKED_FIRST = 2**20
@@ -48,26 +49,9 @@ def read_gltf(path: Path, limits: MeshLimits) -> RawMesh:
     document = read_gltf_json(path, _format_of(path), with_binary=True)
     shown = _check(document, limits)
     arrays = GltfArrays(document)
-    meshes: dict[int, tuple[Floats, Ints]] = {}
-    vertices: list[Floats] = []
-    triangles: list[Ints] = []
-    names: list[str] = []
-    offset = 0
-    for item, matrix in _copies(document, shown, arrays):
-        if item.mesh not in meshes:
-            meshes[item.mesh] = _read_mesh(document, item.mesh, arrays)
-        points, faces = placed(*meshes[item.mesh], matrix)
-        vertices.append(points)
-        triangles.append(faces + offset)
-        names.append(item.name or f"node {item.node}")
-        offset += len(points)
-    counts = [len(faces) for faces in triangles]
-    return RawMesh(
-        np.concatenate(vertices),
-        np.concatenate(triangles).ravel(),
-        triangle_sizes(sum(counts)),
-        np.repeat(np.arange(len(counts), dtype=np.int32), counts),
-        tuple(names),
+    return assemble(
+        _copies(document, shown, arrays),
+        lambda mesh: _read_mesh(document, mesh, arrays),
         unit="metre",
         up_axis="y",
         notes=_notes(document, shown),
@@ -86,13 +70,13 @@ def _check(document: GltfDocument, limits: MeshLimits) -> list[PlacedMesh]:
 
 def _copies(
     document: GltfDocument, shown: list[PlacedMesh], arrays: GltfArrays
-) -> list[tuple[PlacedMesh, Floats]]:
-    """Each placed mesh with its matrix, once for each of its instances."""
-    copies: list[tuple[PlacedMesh, Floats]] = []
+) -> Iterator[tuple[int, Floats, str]]:
+    """Mesh, matrix and name of each placed mesh, once for each of its instances."""
     for item in shown:
+        name = item.name or f"node {item.node}"
         attributes = instance_accessors(document.nodes[item.node])
         if not attributes:
-            copies.append((item, item.matrix))
+            yield item.mesh, item.matrix, name
             continue
         columns = {
             key: arrays.floats(whole(attributes, key), width)
@@ -103,8 +87,7 @@ def _copies(
         still = {"TRANSLATION": np.zeros(3), "ROTATION": np.eye(4)[3], "SCALE": np.ones(3)}
         for i in range(count):
             parts = [columns[key][i] if key in columns else still[key] for key in still]
-            copies.append((item, item.matrix @ compose(*parts)))
-    return copies
+            yield item.mesh, item.matrix @ compose(*parts), name
 
 
 def _read_mesh(document: GltfDocument, mesh: int, arrays: GltfArrays) -> tuple[Floats, Ints]:

@@ -1,12 +1,15 @@
 """What every reader returns: polygons in the file's order, before triangulation and welding."""
 
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from partwise.geometry.topology import Floats, Ints
+
+K = TypeVar("K", bound=Hashable)
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,46 @@ def to_float64(values: NDArray[Any]) -> Floats:
         return values.astype(np.float64)
 
 
-def placed(points: Floats, faces: Ints, matrix: Floats) -> tuple[Floats, Ints]:
+def assemble(
+    copies: Iterable[tuple[K, Floats, str]],
+    read: Callable[[K], tuple[Floats, Ints]],
+    *,
+    unit: str,
+    up_axis: str,
+    notes: tuple[str, ...] = (),
+) -> RawMesh:
+    """The meshes of a scene where they are placed, each copy a node; there is at least one.
+
+    copies: (key, (4, 4) float64 matrix to the world, name) each. read: (V, 3) float64 vertices and
+    (F, 3) int64 faces of the mesh of a key; asked once for each key.
+    """
+    meshes: dict[K, tuple[Floats, Ints]] = {}
+    vertices: list[Floats] = []
+    triangles: list[Ints] = []
+    names: list[str] = []
+    offset = 0
+    for key, matrix, name in copies:
+        if key not in meshes:
+            meshes[key] = read(key)
+        points, faces = _placed(*meshes[key], matrix)
+        vertices.append(points)
+        triangles.append(faces + offset)
+        names.append(name)
+        offset += len(points)
+    counts = [len(faces) for faces in triangles]
+    return RawMesh(
+        np.concatenate(vertices),
+        np.concatenate(triangles).ravel(),
+        triangle_sizes(sum(counts)),
+        np.repeat(np.arange(len(counts), dtype=np.int32), counts),
+        tuple(names),
+        unit,
+        up_axis,
+        notes,
+    )
+
+
+def _placed(points: Floats, faces: Ints, matrix: Floats) -> tuple[Floats, Ints]:
     """A mesh in world coordinates; faces are turned round where the transform mirrors.
 
     points: (V, 3) float64. faces: (F, 3) int64. matrix: (4, 4) float64. The same sums are done for

@@ -115,14 +115,23 @@ class HostReading:
 
 
 @dataclass(frozen=True)
-class DeviceShares:
+class _Shares:
+    weights: Mapping[str, int]
+
+    @property
+    def weight_bytes(self) -> int:
+        """The weights of all components."""
+        return sum(self.weights.values())
+
+
+@dataclass(frozen=True)
+class DeviceShares(_Shares):
     """Who holds the device's memory; all that is known adds up to its total.
 
     `others_bytes` and `context_bytes` are None where the driver hides who uses what; both are then
     in `unattributed_bytes`.
     """
 
-    weights: Mapping[str, int]
     activations_bytes: int
     cache_bytes: int
     context_bytes: int | None
@@ -130,11 +139,6 @@ class DeviceShares:
     unattributed_bytes: int
     driver_bytes: int
     free_bytes: int
-
-    @property
-    def weight_bytes(self) -> int:
-        """The weights of all components."""
-        return sum(self.weights.values())
 
     @property
     def total_bytes(self) -> int:
@@ -145,19 +149,13 @@ class DeviceShares:
 
 
 @dataclass(frozen=True)
-class HostShares:
+class HostShares(_Shares):
     """Who holds the machine's memory; adds up to its total. `weights` only when models run here."""
 
-    weights: Mapping[str, int]
     app_bytes: int
     worker_bytes: int
     others_bytes: int
     free_bytes: int
-
-    @property
-    def weight_bytes(self) -> int:
-        """The weights of all components."""
-        return sum(self.weights.values())
 
     @property
     def total_bytes(self) -> int:
