@@ -9,13 +9,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import breadth_first_order, connected_components
+from scipy.sparse.csgraph import breadth_first_order
 
 from partwise.geometry.topology import (
     Edges,
     Floats,
     Ints,
     adjacent_faces,
+    components_of_pairs,
     face_areas,
     face_components,
     mesh_edges,
@@ -224,8 +225,7 @@ def _turns(areas: Floats, one: Ints, other: Ints, is_odd: Bools) -> tuple[Bools,
     odd = is_odd.astype(np.int64) * count
     rows = np.concatenate([one, one + count])
     columns = np.concatenate([other + odd, other + count - odd])
-    graph = coo_matrix((np.ones(len(rows), dtype=bool), (rows, columns)), (2 * count, 2 * count))
-    component = connected_components(graph, directed=False)[1].astype(np.int64)
+    component = components_of_pairs(2 * count, np.stack([rows, columns], axis=1))
     kept, turned = component[:count], component[count:]
     turn = kept > turned
     body = np.minimum(kept, turned)
@@ -278,9 +278,7 @@ def split_vertices(faces: Ints, partner: Ints) -> tuple[Ints, Ints]:
     other = partner[paired]
     rows = np.concatenate([start[paired], end[paired]])
     columns = np.concatenate([end[other], start[other]])
-    ones = np.ones(len(rows), dtype=bool)
-    graph = coo_matrix((ones, (rows, columns)), (len(partner), len(partner)))
-    fan = connected_components(graph, directed=False)[1]
+    fan = components_of_pairs(len(partner), np.stack([rows, columns], axis=1))
     _, first, fan = np.unique(fan, return_index=True, return_inverse=True)
     vertex = faces.ravel()[first]
     order = np.argsort(vertex, kind="stable")

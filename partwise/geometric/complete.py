@@ -22,6 +22,7 @@ from partwise.geometry.topology import (
     Floats,
     Ints,
     face_areas,
+    is_label_border,
     is_watertight,
     mesh_edges,
     signed_volume,
@@ -143,11 +144,7 @@ class _Work:
         sides = np.nonzero(edges.side_edge >= 0)[0]
         place = {label: i for i, label in enumerate(self.solid.own)}
         rank = np.array([place[label] for label in self.labels.tolist()])
-        low = np.full(len(edges.counts), len(place))
-        high = np.full(len(edges.counts), -1)
-        np.minimum.at(low, edges.side_edge[sides], rank[sides // 3])
-        np.maximum.at(high, edges.side_edge[sides], rank[sides // 3])
-        is_cut = (low != high)[edges.side_edge[sides]]
+        is_cut = is_label_border(edges, self.labels)[edges.side_edge[sides]]
         ends = points[edges.vertices]
         length = np.linalg.norm(ends[:, 0] - ends[:, 1], axis=1)[edges.side_edge[sides]]
         border = np.bincount(rank[sides // 3], length * is_cut, minlength=len(place))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import breadth_first_order, connected_components
+from scipy.sparse.csgraph import breadth_first_order
 
 from partwise.geometry.labels import sum_by_group
 from partwise.geometry.topology import (
@@ -233,10 +233,3 @@ def smooth_over_graph(graph: RegionGraph, values: Floats, steps: int) -> Floats:
         loaded = values * weight[:, None]
         values = (loaded + link @ loaded) / bottom[:, None]
     return values
-
-
-def components_of_pairs(count: int, pairs: Ints) -> Ints:
-    """(N,) int64 group of each of `count` things joined by `pairs`, numbered from 0."""
-    ones = np.ones(len(pairs), dtype=bool)
-    links = coo_matrix((ones, (pairs[:, 0], pairs[:, 1])), shape=(count, count))
-    return np.asarray(connected_components(links, directed=False)[1], dtype=np.int64)

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from partwise.geometric.graph import components_of_pairs
 from partwise.geometry.labels import sum_by_group
-from partwise.geometry.topology import Floats, Ints, relabel_by_first_use
+from partwise.geometry.topology import Floats, Ints, face_components
 
 
 @dataclass(frozen=True)
@@ -54,19 +53,8 @@ class MergeTree:
 
     def cut_to(self, part_count: int) -> Ints:
         """(N,) int64 part of each leaf, with as near to `part_count` parts as the tree has."""
-        return self._after(self.leaf_count - part_count)
-
-    def cut_at(self, height: float) -> Ints:
-        """(N,) int64 part of each leaf after all merges that cost less than `height`."""
-        return self._after(int(np.searchsorted(self.heights, height)))
-
-    def count_at(self, height: float) -> int:
-        """How many parts `cut_at(height)` has."""
-        return self.leaf_count - int(np.searchsorted(self.heights, height))
-
-    def _after(self, merges: int) -> Ints:
-        used = self.joins[: max(min(merges, len(self.joins)), 0)]
-        return relabel_by_first_use(components_of_pairs(self.leaf_count, used))
+        merges = min(max(self.leaf_count - part_count, 0), len(self.joins))
+        return face_components(self.leaf_count, self.joins[:merges])
 
 
 def build_tree(leaf_count: int, joins: Ints, heights: Floats) -> MergeTree:

@@ -15,7 +15,8 @@ from partwise.geometric.cap_mesh import interior_edges
 from partwise.geometric.inside import Inside
 from partwise.geometric.plan import plan_caps, plan_lids
 from partwise.geometric.solid_bodies import turned_bodies
-from partwise.geometry.topology import Floats, Ints, mesh_edges
+from partwise.geometry.labels import members_by_label
+from partwise.geometry.topology import Floats, Ints, is_label_border, mesh_edges
 
 NOBODY = -2
 CODE = 1 << 40
@@ -31,10 +32,7 @@ class Solid:
     def __init__(self, positions: Floats, faces: Ints, labels: NDArray[np.integer]) -> None:
         self._points = positions
         self._count = len(positions)
-        order = np.argsort(labels, kind="stable")
-        values, starts = np.unique(labels[order], return_index=True)
-        pieces = np.split(order, starts[1:]) if len(values) else []
-        self.own = {int(v): piece for v, piece in zip(values, pieces, strict=True)}
+        self.own = members_by_label(labels)
         self.faces = faces
         self.caps: dict[int, list[Ints]] = {label: [] for label in self.own}
         self.had_holes: set[int] = set()
@@ -143,11 +141,7 @@ class Solid:
     def _note_borders(self, faces: Ints, labels: NDArray[np.integer]) -> None:
         edges = mesh_edges(faces)
         sides = np.nonzero(edges.side_edge >= 0)[0]
-        low = np.full(len(edges.counts), np.iinfo(np.int64).max)
-        high = np.full(len(edges.counts), np.iinfo(np.int64).min)
-        np.minimum.at(low, edges.side_edge[sides], labels[sides // 3])
-        np.maximum.at(high, edges.side_edge[sides], labels[sides // 3])
-        is_border = (low != high) | (edges.counts == 1)
+        is_border = is_label_border(edges, labels) | (edges.counts == 1)
         self._note(faces, labels, sides[is_border[edges.side_edge[sides]]])
 
     def _note(self, faces: Ints, labels: NDArray[np.integer], sides: Ints) -> None:

@@ -4,15 +4,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 
 from partwise.geometric.cap import Cap, film, span
 from partwise.geometric.inside import Inside
 from partwise.geometric.rims import OpenRim, group_rims, open_rims
 from partwise.geometric.shell import shell_cap
 from partwise.geometric.solid_bodies import body_of_faces
-from partwise.geometry.topology import Floats, Ints
+from partwise.geometry.topology import Floats, Ints, components_of_pairs
 
 SAMPLES = 8
 CLEARANCE = 1e-3
@@ -87,10 +85,7 @@ def plan_lids(points: Floats, surface: Ints, owners_of: OwnersOf) -> list[Planne
 def _linked(pieces: Ints, groups: list[list[int]]) -> Ints:
     """(G,) the cluster of each face: pieces that share a cap are in one."""
     pairs = [(pieces[group[0]], pieces[face]) for group in groups for face in group]
-    one, other = np.array(pairs, dtype=np.int64).T
-    count = int(pieces.max()) + 1
-    graph = coo_matrix((np.ones(len(one), dtype=bool), (one, other)), (count, count))
-    return np.asarray(connected_components(graph, directed=False)[1][pieces], dtype=np.int64)
+    return components_of_pairs(int(pieces.max()) + 1, np.array(pairs, dtype=np.int64))[pieces]
 
 
 def _spanned(

@@ -6,9 +6,9 @@ Faces are grouped, never moved, so that labels of regions are labels of faces at
 import numpy as np
 from numpy.typing import NDArray
 
-from partwise.geometric.graph import RegionGraph, components_of_pairs
+from partwise.geometric.graph import RegionGraph
 from partwise.geometric.merge_tree import merge_neighbours, start_state, ward_increase
-from partwise.geometry.topology import Ints, relabel_by_first_use
+from partwise.geometry.topology import Ints, face_components, relabel_by_first_use
 
 NORMAL_WEIGHT = 0.02  # a turn of half a radian counts like a step of 1 % of the object's size
 SLIVER = 1e-7  # of the mean area
@@ -27,7 +27,7 @@ def polygon_groups(twins: Ints, file_faces: NDArray[np.integer] | None) -> Ints:
     links = np.concatenate(
         [np.stack([own, count + polygons], axis=1), np.stack([own, twins], axis=1)]
     )
-    return relabel_by_first_use(components_of_pairs(2 * count, links)[:count])
+    return face_components(2 * count, links)[:count]
 
 
 def sliver_groups(graph: RegionGraph) -> Ints:
@@ -39,7 +39,7 @@ def sliver_groups(graph: RegionGraph) -> Ints:
     target = np.arange(graph.count)
     target[ends[:, 0]] = ends[:, 1]
     links = np.stack([np.arange(graph.count), target], axis=1)
-    return relabel_by_first_use(components_of_pairs(graph.count, links))
+    return face_components(graph.count, links)
 
 
 def patch_groups(graph: RegionGraph, target: int, size: float) -> Ints:

@@ -4,6 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from partwise.geometric.inside import winding_number
+from partwise.geometry.aabb import points_aabb
+from partwise.geometry.labels import members_by_label
 from partwise.geometry.topology import (
     Floats,
     Ints,
@@ -35,9 +37,8 @@ def turned_bodies(points: Floats, faces: Ints, labels: NDArray[np.integer]) -> N
     turned = volumes < 0
     if not np.any(turned):
         return np.zeros(len(faces), dtype=bool)
-    order = np.argsort(body, kind="stable")
-    members = np.split(order, np.cumsum(np.bincount(body))[:-1])
-    boxes = [_box(points, faces[faces_of]) for faces_of in members]
+    members = members_by_label(body)
+    boxes = {i: points_aabb(points[faces[chosen].ravel()]) for i, chosen in members.items()}
     solids = [i for i in np.argsort(-volumes) if volumes[i] > 0]
     for i in np.nonzero(turned)[0]:
         for j in solids:
@@ -51,11 +52,6 @@ def turned_bodies(points: Floats, faces: Ints, labels: NDArray[np.integer]) -> N
                 turned[i] = False
                 break
     return np.asarray(turned[body])
-
-
-def _box(points: Floats, faces: Ints) -> Floats:
-    corners = points[faces].reshape(-1, 3)
-    return np.stack([corners.min(axis=0), corners.max(axis=0)])
 
 
 def _holds(outer: Floats, inner: Floats) -> bool:

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
+from partwise.geometry.labels import members_by_label
+from partwise.geometry.topology import Floats, Ints
 
 
 def part_aabbs(
@@ -19,14 +19,8 @@ def part_aabbs(
 
     vertices: (V, 3) float64. faces: (F, 3) int64. face_labels: (F,) ints, −1 = no part.
     """
-    order = np.argsort(face_labels, kind="stable")
-    ordered = face_labels[order]
-    starts = np.searchsorted(ordered, np.asarray(part_ids, dtype=np.int64), side="left")
-    stops = np.searchsorted(ordered, np.asarray(part_ids, dtype=np.int64), side="right")
-    boxes = [
-        points_aabb(vertices[faces[order[start:stop]].ravel()])
-        for start, stop in zip(starts, stops, strict=True)
-    ]
+    members, nothing = members_by_label(face_labels), np.empty(0, dtype=np.int64)
+    boxes = [points_aabb(vertices[faces[members.get(i, nothing)].ravel()]) for i in part_ids]
     return np.array(boxes, dtype=np.float64).reshape(-1, 2, 3)
 
 

@@ -11,10 +11,15 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 
-from partwise.geometry.topology import Floats, Ints, face_cross, face_normals, mesh_edges
+from partwise.geometry.topology import (
+    Floats,
+    Ints,
+    components_of_pairs,
+    face_cross,
+    face_normals,
+    mesh_edges,
+)
 
 MeshFormat = Literal["glb", "obj", "stl", "ply"]
 Colour = tuple[int, int, int]
@@ -111,9 +116,7 @@ def _corner_groups(faces: Ints, normals: Floats) -> Ints:
     # Neighbours run along their common edge in opposite directions: start meets end.
     starts = np.concatenate([first, _next_corner(first)])
     ends = np.concatenate([_next_corner(second), second])
-    count = faces.size
-    graph = coo_matrix((np.ones(len(starts), dtype=bool), (starts, ends)), shape=(count, count))
-    return np.asarray(connected_components(graph, directed=False)[1], dtype=np.int64)
+    return components_of_pairs(faces.size, np.stack([starts, ends], axis=1))
 
 
 def _smooth_sides(faces: Ints, normals: Floats) -> tuple[Ints, Ints]:

@@ -10,6 +10,14 @@ from scipy.sparse import coo_matrix
 from partwise.geometry.topology import Floats, Ints, face_components
 
 
+def members_by_label(labels: NDArray[np.integer]) -> dict[int, Ints]:
+    """Each label, by rising label, with the (n,) int64 places that have it, in rising order."""
+    order = np.argsort(labels, kind="stable")
+    values, starts = np.unique(labels[order], return_index=True)
+    pieces = np.split(order, starts[1:]) if len(values) else []
+    return dict(zip(values.tolist(), pieces, strict=True))
+
+
 def sum_by_group(groups: Ints, values: Floats, count: int) -> Floats:
     """(G,) or (G, C) float64 sums of the (N,) or (N, C) values of each group 0 … count−1."""
     if values.ndim == 1:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from partwise.geometry.labels import members_by_label
 from partwise.geometry.topology import Floats, Ints
 
 GOLDEN_ANGLE = 0.381966011250105
@@ -42,11 +43,8 @@ def split_by_label(
     vertices: Floats, faces: Ints, face_labels: NDArray[np.integer]
 ) -> list[PartSurface]:
     """Cut the mesh into its parts, by rising label; faces labelled −1 are in none."""
-    order = np.argsort(face_labels, kind="stable")
-    labels, starts = np.unique(face_labels[order], return_index=True)
-    pieces = np.split(order, starts[1:]) if len(labels) else []
     surfaces = []
-    for label, piece in zip(labels.tolist(), pieces, strict=True):
+    for label, piece in members_by_label(face_labels).items():
         if label < 0:
             continue
         used, local = np.unique(faces[piece], return_inverse=True)

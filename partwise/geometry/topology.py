@@ -99,11 +99,27 @@ def adjacent_faces(edges: Edges) -> tuple[Ints, Ints]:
     return pairs[is_proper], owner[1:][is_pair][is_proper]
 
 
+def is_label_border(edges: Edges, face_labels: NDArray[np.integer]) -> NDArray[np.bool_]:
+    """(E,) bool, whether the faces on an edge differ in their (F,) labels."""
+    sides = np.nonzero(edges.side_edge >= 0)[0]
+    owner, labels = edges.side_edge[sides], face_labels[sides // 3]
+    one = np.zeros(len(edges.counts), dtype=labels.dtype)
+    one[owner] = labels  # of one face on each edge, whichever
+    is_border = np.zeros(len(edges.counts), dtype=bool)
+    is_border[owner[labels != one[owner]]] = True
+    return is_border
+
+
 def face_components(face_count: int, pairs: Ints) -> Ints:
     """(F,) int64 component of each face, 0 … C−1, numbered by their first face."""
+    return relabel_by_first_use(components_of_pairs(face_count, pairs))
+
+
+def components_of_pairs(count: int, pairs: Ints) -> Ints:
+    """(N,) int64 group of each of `count` things joined by (P, 2) `pairs`, 0 … C−1."""
     ones = np.ones(len(pairs), dtype=bool)
-    graph = coo_matrix((ones, (pairs[:, 0], pairs[:, 1])), shape=(face_count, face_count))
-    return relabel_by_first_use(connected_components(graph, directed=False)[1])
+    graph = coo_matrix((ones, (pairs[:, 0], pairs[:, 1])), shape=(count, count))
+    return np.asarray(connected_components(graph, directed=False)[1], dtype=np.int64)
 
 
 def relabel_by_first_use(labels: NDArray[np.integer]) -> Ints:
