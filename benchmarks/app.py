@@ -32,6 +32,8 @@ from benchmarks.common import (
     write_result,
 )
 from benchmarks.figure import build_figure, write_stl
+from partwise.geometric.complete import closed_count
+from scripts.chromium import headless_chromium, is_chromium_there
 from studio import results
 from studio.ui.memory_panel import full_payload, tick_payload
 from studio.workflow import Studio
@@ -104,8 +106,8 @@ def measure(sizes: Sizes, *, with_browser: bool) -> Payload:
 
 def _measure_page(sizes: Sizes, files: dict[int, Path], *, with_browser: bool) -> Payload:
     with contextlib.ExitStack() as stack:
-        is_seen = with_browser and page.CHROMIUM is not None
-        browser = stack.enter_context(page.chromium()) if is_seen else None
+        is_seen = with_browser and is_chromium_there()
+        browser = stack.enter_context(headless_chromium()) if is_seen else None
         server = stack.enter_context(page.running_server())
         figures: Payload = {"server_ready_s": round(server.ready_s, 2)}
         if browser is not None:
@@ -159,7 +161,7 @@ def measure_engines(studio: Studio, path: Path, pause_s: float) -> Payload:
         "faces": len(document.source.faces),
         "file_bytes": path.stat().st_size,
         "parts": len(document.completed),
-        "closed": results.closed_count(document.completed),
+        "closed": closed_count(document.completed),
         "load": passage.load.to_json(),
         "segment": passage.segment.to_json(),
         "complete": passage.complete.to_json(),

@@ -5,13 +5,17 @@ Holds arrays in memory and knows no files, no web. One document belongs to one s
 
 import threading
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from partwise.geometric.complete import CompletedPart
 from partwise.geometry.mesh_io import SourceMesh
+
+T = TypeVar("T")
 
 HISTORY_LENGTH = 50
 HISTORY_BYTES = 64 * 2**20
@@ -67,6 +71,7 @@ class Document:
     completed_of: PartSet | None = None
     completion: Run | None = None
     lock: threading.RLock = field(default_factory=threading.RLock)
+    _remembered: dict[str, tuple[int, Any]] = field(default_factory=dict)
 
     @property
     def parts(self) -> PartSet | None:
@@ -82,6 +87,15 @@ class Document:
     def is_completion_stale(self) -> bool:
         """Whether the parts were changed after they were closed."""
         return self.completed_of is not None and not _same_cut(self.completed_of, self.parts)
+
+    def remembered(self, name: str, make: Callable[[], T]) -> T:
+        """What `make` gives for the parts as they stand; made again only at another revision."""
+        with self.lock:
+            revision, value = self._remembered.get(name, (-1, None))
+            if revision != self.revision:
+                value = make()
+                self._remembered[name] = (self.revision, value)
+            return cast(T, value)
 
     def set_segmentation(self, parts: PartSet, run: Run) -> None:
         """Take a new segmentation; edits of the one before can still be undone."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from partwise.core.errors import AppError
 from partwise.core.progress import CancelToken, ProgressCallback
-from partwise.geometric.complete import CompletedPart, Completion, PartState
+from partwise.geometric.complete import CompletedPart, Completion, closed_count
 from partwise.geometry.mesh_io import SourceMesh
 from studio.catalog import AUTO, GENERATE, Engines
 from studio.document import PartSet, Run
@@ -54,10 +54,9 @@ def run(
         cancel=cancel,
     )
     elapsed_s = time.perf_counter() - started
-    closed = sum(part.state is PartState.CLOSED for part in completion.parts)
     logger.info(
         "closed %d of %d parts in %.2f s (%s)",
-        closed,
+        closed_count(completion.parts),
         len(completion.parts),
         elapsed_s,
         choice.name,

@@ -157,13 +157,3 @@ def _steps_of(run: _Run[T]) -> Iterator[Progress]:
             while not run.steps.empty():  # only the newest is worth showing
                 step = run.steps.get_nowait()
             yield step
-
-
-def run_to_end(steps: Generator[Queued | Progress, None, T]) -> T:
-    """Drive a job without watching it; for the command line and tests."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as stop:
-            result: T = stop.value
-            return result

@@ -60,7 +60,8 @@ def read_labels(path: Path, mesh: SourceMesh, *, name: str | None = None) -> tup
             f"{name} holds {labels.dtype} of shape {labels.shape}, but {mesh.name} needs one "
             f"integer for each of its {expected} faces. Give the labels made from this very file."
         )
-    ids = np.unique(labels)
+    face_labels = labels[mesh.file_faces]
+    ids = np.unique(face_labels)  # of triangles: a part of the file's points and lines is none
     ids = ids[ids >= 0]
     if not len(ids):
         raise MeshError(f"{name} gives no face a part: every label is negative.")
@@ -69,10 +70,10 @@ def read_labels(path: Path, mesh: SourceMesh, *, name: str | None = None) -> tup
             f"{name} names {len(ids)} parts up to number {ids[-1]}; at most {MAX_PARTS} parts with "
             f"numbers up to {_LARGEST_ID} can be used. Merge parts or number them anew."
         )
-    face_labels = np.maximum(labels.astype(np.int64), -1).astype(np.int32)
+    face_labels = np.maximum(face_labels.astype(np.int64), -1).astype(np.int32)
     parts = tuple(Part(int(part_id), f"Part {part_id + 1}", i) for i, part_id in enumerate(ids))
     run = Run(SEGMENT, "labels", f"read from {name}", {}, {}, 0.0)
-    return PartSet(face_labels[mesh.file_faces], parts), run
+    return PartSet(face_labels, parts), run
 
 
 def _check_magic(path: Path) -> None:

@@ -25,7 +25,9 @@ from partwise.geometric.complete import CompletedPart, PartState
 from partwise.geometry import topology
 from partwise.geometry.aabb import part_aabbs
 from partwise.geometry.export import ExportPart, MeshFormat, write_mesh, write_parts_glb
-from partwise.geometry.parts import exploded_offsets, part_colour
+from partwise.geometry.labels import members_by_label
+from partwise.geometry.mesh_io import SourceMesh
+from partwise.geometry.parts import exploded_offsets, hex_colour, part_colour, split_by_label
 from studio.document import Document, Part, PartSet, Run
 
 PARTS, COMPLETED, INPUT = "parts", "completed", "input"
@@ -56,22 +58,28 @@ class _Shape:
 
 
 def part_rows(document: Document, kind: str) -> list[PartRow]:
-    """The table of the parts (kind "parts") or of the closed parts (kind "completed")."""
-    if kind == COMPLETED:
-        return _completed_rows(document)
-    parts = _require_parts(document)
-    mesh = document.source
+    """The table of the parts (kind "parts") or of the closed parts (kind "completed").
+
+    Made once for each revision: the page asks for it at every step of a job.
+    """
+    make = _completed_rows if kind == COMPLETED else _surface_rows
+    return document.remembered(f"{kind} rows", lambda: make(document))
+
+
+def _surface_rows(document: Document) -> list[PartRow]:
+    parts, mesh = _require_parts(document), document.source
     areas = topology.face_areas(mesh.vertices, mesh.faces)
     total = max(float(areas.sum()), np.finfo(float).tiny)
     boxes = part_aabbs(mesh.vertices, mesh.faces, parts.face_labels, [p.id for p in parts.parts])
+    members = members_by_label(parts.face_labels)
     rows = []
     for part, box in zip(parts.parts, boxes, strict=True):
-        chosen = parts.face_labels == part.id
-        area = float(areas[chosen].sum())
+        own = members[part.id]
+        area = float(areas[own].sum())
         rows.append(
             PartRow(
                 part=part,
-                face_count=int(np.count_nonzero(chosen)),
+                face_count=len(own),
                 area=area,
                 area_percent=100 * area / total,
                 state="surface",
@@ -184,7 +192,7 @@ def _part_json(row: PartRow) -> dict[str, Any]:
     return {
         "id": row.part.id,
         "name": row.part.name,
-        "colour": "#{:02x}{:02x}{:02x}".format(*part_colour(row.part.colour)),
+        "colour": hex_colour(row.part.colour),
         "faces": row.face_count,
         "area": row.area,
         "volume": row.volume,
@@ -216,12 +224,8 @@ def _aabb_json(document: Document, kind: str) -> dict[str, Any]:
 def _shapes(document: Document, kind: str) -> list[_Shape]:
     mesh = document.source
     if kind == INPUT:
-        nodes = enumerate(mesh.node_names)
-        return [
-            _cut_out(document, Part(i, name, i), mesh.face_nodes == i)
-            for i, name in nodes
-            if np.any(mesh.face_nodes == i)
-        ]
+        nodes = split_by_label(mesh.vertices, mesh.faces, mesh.face_nodes)
+        return [_Shape(_node_part(mesh, n.part_id), n.vertices, n.faces) for n in nodes]
     if kind == COMPLETED:
         parts = _parts_of(document, kind)
         return [
@@ -230,13 +234,13 @@ def _shapes(document: Document, kind: str) -> list[_Shape]:
             if len(done.faces)
         ]
     parts = _require_parts(document)
-    return [_cut_out(document, part, parts.face_labels == part.id) for part in parts.parts]
+    surfaces = split_by_label(mesh.vertices, mesh.faces, parts.face_labels)
+    by_id = {surface.part_id: surface for surface in surfaces}
+    return [_Shape(part, by_id[part.id].vertices, by_id[part.id].faces) for part in parts.parts]
 
 
-def _cut_out(document: Document, part: Part, is_chosen: NDArray[np.bool_]) -> _Shape:
-    mesh = document.source
-    used, faces = np.unique(mesh.faces[is_chosen], return_inverse=True)
-    return _Shape(part, mesh.vertices[used], faces.reshape(-1, 3))
+def _node_part(mesh: SourceMesh, node: int) -> Part:
+    return Part(node, mesh.node_names[node], node)
 
 
 def _export(shape: _Shape, kind: str, offset: NDArray[np.float64] | None = None) -> ExportPart:
@@ -318,8 +322,3 @@ def write_atomically(path: Path, content: bytes) -> None:
     except BaseException:
         os.unlink(temporary)
         raise
-
-
-def closed_count(completed: tuple[CompletedPart, ...]) -> int:
-    """How many of the parts are closed."""
-    return sum(done.state is PartState.CLOSED for done in completed)

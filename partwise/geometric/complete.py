@@ -65,6 +65,11 @@ class CompletedPart:
     cap_area: float
 
 
+def closed_count(parts: Sequence[CompletedPart]) -> int:
+    """How many of the parts are closed."""
+    return sum(part.state is PartState.CLOSED for part in parts)
+
+
 @dataclass(frozen=True)
 class Completion:
     """The parts asked for, in that order, and how long it took."""

@@ -69,6 +69,11 @@ def part_colour(index: int) -> Colour:
     return red, green, blue
 
 
+def hex_colour(index: int) -> str:
+    """The colour of `part_colour` as browsers write it, “#4a90d9”."""
+    return "#{:02x}{:02x}{:02x}".format(*part_colour(index))
+
+
 def _linear_srgb(lightness: float, a: float, b: float) -> Floats:
     """(3,) linear red, green and blue of a colour in Oklab (Ottosson, 2020)."""
     cones = lightness + np.array(

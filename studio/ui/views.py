@@ -5,8 +5,9 @@ Pure translation: a document and a status in, plain values for the components ou
 
 from html import escape
 
+from partwise.geometric.complete import closed_count
 from partwise.geometry.mesh_io import MeshFacts, MeshLimits
-from partwise.geometry.parts import part_colour
+from partwise.geometry.parts import hex_colour
 from studio import results
 from studio.catalog import EngineChoice
 from studio.document import Document, Run
@@ -91,7 +92,7 @@ def _viewer_parts(document: Document, kind: str) -> tuple[ViewerPart, ...]:
         ViewerPart(
             id=row.part.id,
             name=row.part.name,
-            colour="#{:02x}{:02x}{:02x}".format(*part_colour(row.part.colour)),
+            colour=hex_colour(row.part.colour),
             faces=row.face_count,
             area_percent=row.area_percent,
             state=row.state,
@@ -120,7 +121,7 @@ def _done_message(document: Document, kind: str, state: str, run: Run | None) ->
     if kind == results.PARTS and document.parts is not None:
         count = len(document.parts.parts)
         return f"{count} {'part' if count == 1 else 'parts'} in {run.elapsed_s:.1f} s"
-    closed, count = results.closed_count(document.completed), len(document.completed)
+    closed, count = closed_count(document.completed), len(document.completed)
     return f"{closed} of {count} parts closed in {run.elapsed_s:.1f} s"
 
 

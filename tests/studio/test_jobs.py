@@ -1,12 +1,16 @@
 import random
 import threading
 import time
+from collections.abc import Generator
+from typing import TypeVar
 
 import pytest
 
 from partwise.core.errors import BusyError, Cancelled, MeshError
 from partwise.core.progress import CancelToken, Progress, ProgressCallback
-from studio.jobs import JobLane, Queued, follow_job, run_to_end
+from studio.jobs import JobLane, Queued, follow_job
+
+T = TypeVar("T")
 
 
 def _sleep(progress: ProgressCallback, cancel: CancelToken) -> str:
@@ -17,12 +21,21 @@ def _sleep(progress: ProgressCallback, cancel: CancelToken) -> str:
     return "slept"
 
 
+def _run_to_end(steps: Generator[Queued | Progress, None, T]) -> T:
+    while True:
+        try:
+            next(steps)
+        except StopIteration as stop:
+            result: T = stop.value
+            return result
+
+
 def _answer(progress: ProgressCallback, cancel: CancelToken) -> int:
     return 42
 
 
 def test_returns_the_result_of_the_work() -> None:
-    assert run_to_end(follow_job(JobLane(4), _answer, CancelToken())) == 42
+    assert _run_to_end(follow_job(JobLane(4), _answer, CancelToken())) == 42
 
 
 def test_raises_what_the_work_raises_and_frees_the_lane() -> None:
@@ -32,7 +45,7 @@ def test_raises_what_the_work_raises_and_frees_the_lane() -> None:
         raise MeshError("no faces")
 
     with pytest.raises(MeshError):
-        run_to_end(follow_job(lane, refuse, CancelToken()))
+        _run_to_end(follow_job(lane, refuse, CancelToken()))
     assert not lane.is_taken
 
 
@@ -46,7 +59,7 @@ def test_never_runs_two_jobs_at_once() -> None:
         running[0] -= 1
 
     def job() -> None:
-        run_to_end(follow_job(lane, count, CancelToken()))
+        _run_to_end(follow_job(lane, count, CancelToken()))
 
     threads = [threading.Thread(target=job) for _ in range(20)]
     for thread in threads:
@@ -97,7 +110,7 @@ def test_thirty_cancels_at_random_moments_leave_nothing_running() -> None:
         timer = threading.Timer(moments.random() * 0.05, cancel.cancel)
         timer.start()
         with pytest.raises(Cancelled):
-            run_to_end(follow_job(lane, _sleep, cancel))
+            _run_to_end(follow_job(lane, _sleep, cancel))
         timer.join()
     assert not lane.is_taken
     assert lane.waiting_count == 0

@@ -11,7 +11,7 @@ import trimesh
 
 from partwise.core.errors import MeshError
 from partwise.geometric.complete import PartState, complete_parts
-from studio import load, results
+from studio import edit, load, results
 from studio.document import Document, Part, PartSet, Run
 from tests.studio.meshes import boxes, source_mesh
 
@@ -95,6 +95,27 @@ def test_polygons_of_the_file_get_one_label_each_and_come_back_as_given(tmp_path
     assert np.array_equal(results.file_face_ids(document, results.PARTS), given)
     rows = results.part_rows(document, results.PARTS)
     assert [(row.part.id, row.face_count) for row in rows] == [(3, 8), (5, 8)]
+
+
+def test_labels_of_polygons_without_a_triangle_make_no_part(tmp_path: Path) -> None:
+    triangles = source_mesh(*boxes(1))
+    facts = replace(triangles.facts, n_file_faces=13)  # the last polygon has two corners
+    mesh = replace(triangles, facts=facts)
+    np.save(tmp_path / "labels.npy", np.append(np.zeros(12, dtype=np.int32), 7))
+    document = Document(mesh, "")
+    document.set_segmentation(*load.read_labels(tmp_path / "labels.npy", mesh))
+    rows = results.part_rows(document, results.PARTS)
+    assert [(row.part.id, row.face_count) for row in rows] == [(0, 12)]
+
+
+def test_rows_are_made_again_only_when_the_parts_change(document: Document) -> None:
+    before = results.part_rows(document, results.PARTS)
+    assert results.part_rows(document, results.PARTS) is before
+    assert document.parts is not None
+    document.apply(edit.merge(document.parts, (0, 1)))
+    assert [row.face_count for row in results.part_rows(document, results.PARTS)] == [24, 12]
+    document.undo()
+    assert [row.face_count for row in results.part_rows(document, results.PARTS)] == [12] * 3
 
 
 def test_areas_are_shares_of_the_whole(document: Document) -> None:
