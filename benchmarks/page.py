@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -23,15 +22,6 @@ from gradio_client import Client, handle_file
 
 from benchmarks.common import ROOT, Payload, mib
 
-CHROMIUM = os.environ.get("PARTWISE_CHROMIUM") or shutil.which("chromium")
-_FLAGS = [
-    "--no-sandbox",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 _START_TIMEOUT_S = 120.0
 _PAGE_TIMEOUT_MS = 120_000
 _POLL_S = 0.005
@@ -131,19 +121,6 @@ def first_answer(server: Server) -> Payload:
     with urllib.request.urlopen(request, timeout=30) as answer:
         content = answer.read()
     return {"bytes": len(content), "s": round(time.perf_counter() - started, 3)}
-
-
-@contextmanager
-def chromium() -> Iterator[Any]:
-    """Headless Chromium, started."""
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=_FLAGS)
-        try:
-            yield browser
-        finally:
-            browser.close()
 
 
 class Visit:

@@ -3,22 +3,21 @@
 Needs chromium (or PARTWISE_CHROMIUM). Start with: python scripts/take_screenshots.py
 """
 
-import os
 import socket
 import sys
 from pathlib import Path
 
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from scripts.chromium import headless_chromium  # noqa: E402
 from studio.configuration import load_configuration  # noqa: E402
 from studio.ui.launch import launch_page  # noqa: E402
 from studio.workflow import build_studio  # noqa: E402
 
 FOLDER = ROOT / "assets" / "screenshots"
-FLAGS = ["--no-sandbox", "--disable-background-networking", "--disable-component-update"]
 WIDE, PHONE = {"width": 1440, "height": 1180}, {"width": 390, "height": 1600}
 
 
@@ -31,11 +30,7 @@ def main() -> None:
     page = launch_page(studio, block=False)
     FOLDER.mkdir(parents=True, exist_ok=True)
     try:
-        with sync_playwright() as driver:
-            browser = driver.chromium.launch(
-                executable_path=os.environ.get("PARTWISE_CHROMIUM", "/usr/bin/chromium"),
-                args=FLAGS,
-            )
+        with headless_chromium() as browser:
             for name, scheme, size in (
                 ("light", "light", WIDE),
                 ("dark", "dark", WIDE),
@@ -44,7 +39,6 @@ def main() -> None:
                 context = browser.new_context(color_scheme=scheme, viewport=size)
                 _take(context.new_page(), f"http://127.0.0.1:{port}/", name)
                 context.close()
-            browser.close()
     finally:
         page.close()
         studio.close()
