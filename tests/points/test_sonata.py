@@ -1,0 +1,77 @@
+import numpy as np
+import pytest
+import torch
+
+from partwise.p3sam.model import project_stages
+from partwise.points.serialization import CURVES, curve_depth, curve_order
+from partwise.points.sonata import IN_ORDER, pool_grid
+from tests.p3sam_support import golden, golden_voxels, largest_difference, tensors, tiny_model
+
+STAGES = range(5)
+
+
+def test_grids_orders_and_clusters_of_all_stages_are_the_golden_ones() -> None:
+    arrays = golden("tiny_encoder")
+    grid, _ = tensors(golden_voxels(arrays))
+    for i in STAGES:
+        if i:
+            grid, cluster = pool_grid(grid, 2)
+            assert np.array_equal(cluster.numpy(), arrays[f"s{i}_pool_inverse"])
+        assert np.array_equal(grid.numpy(), arrays[f"s{i}_grid"])
+        depth = curve_depth(grid)
+        assert depth == arrays[f"s{i}_depth"]
+        orders = np.stack([curve_order(grid, depth, curve).numpy() for curve in CURVES])
+        assert np.array_equal(orders, arrays[f"s{i}_order"])
+
+
+@pytest.mark.parametrize("kind", ["id", "sh"])
+def test_features_of_all_stages_are_the_golden_ones(kind: str) -> None:
+    arrays = golden("tiny_encoder")
+    voxels = golden_voxels(arrays)
+    orders = IN_ORDER if kind == "id" else arrays["sh_perms"].tolist()
+    model = tiny_model()
+    with torch.inference_mode():
+        stages = model.sonata(*tensors(voxels), orders)
+        inverse = torch.arange(len(voxels.grid))
+        features = model.encode(*tensors(voxels), inverse, orders)
+    named = {f"s{i}_feat": stages[i].features for i in STAGES} | {"mlp": features}
+    for name, found in named.items():
+        assert largest_difference(found[:64], arrays[f"{kind}_{name}_head"]) < 1e-4
+        assert largest_difference(found.mean(dim=0), arrays[f"{kind}_{name}_mean"]) < 1e-4
+        assert (
+            largest_difference(found.std(dim=0, correction=0), arrays[f"{kind}_{name}_std"]) < 1e-4
+        )
+
+
+def test_a_stage_of_one_patch_is_the_golden_one() -> None:
+    arrays = golden("tiny_encoder")
+    voxels = golden_voxels(arrays, "sm_")
+    model = tiny_model()
+    with torch.inference_mode():
+        stages = model.sonata(*tensors(voxels))
+        features = model.encode(*tensors(voxels), torch.arange(len(voxels.grid)))
+    assert [len(stage.features) for stage in stages] == arrays["sm_stage_points"].tolist()
+    assert largest_difference(features[:64], arrays["sm_mlp_head"][:64]) < 1e-4
+
+
+def test_the_parts_of_the_projection_are_the_concatenation_s() -> None:
+    voxels = golden_voxels(golden("tiny_encoder"))
+    model = tiny_model()
+    with torch.inference_mode():
+        stages = model.sonata(*tensors(voxels))
+        wide = stages[-1].features
+        for finer, coarser in zip(stages[-2::-1], stages[:0:-1], strict=True):
+            wide = torch.cat([finer.features, wide[coarser.cluster]], dim=1)
+        linear = model.mlp.layers[0]
+        assert wide.shape[1] == linear.in_features
+        torch.testing.assert_close(
+            project_stages(stages, linear), linear(wide), atol=1e-4, rtol=1e-5
+        )
+
+
+def test_a_cloud_of_one_voxel_has_features() -> None:
+    grid = torch.zeros(1, 3, dtype=torch.int64)
+    with torch.inference_mode():
+        features = tiny_model().encode(grid, torch.zeros(1, 9), torch.zeros(3, dtype=torch.int64))
+    assert features.shape == (3, 512)
+    assert features.isfinite().all()
