@@ -1,0 +1,225 @@
+"""The heads of P3-SAM over any number of points and prompts, in little memory and exactly.
+
+A first layer acts on a concatenation, so it is a sum: the points' term is made once for all prompts
+of a batch, a prompt's term once for all points (specification section 4). The points go by in
+chunks, and the two maxima over the cloud run along. All matrix products have the same number of
+rows whatever the batch and the chunk, so neither changes a bit of the result.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from partwise.p3sam.model import MASKS_PER_PROMPT, P3SAM, Mlp
+
+PRODUCT_ROWS_CPU = 1024  # small enough that a product's operands stay in the caches
+PRODUCT_ROWS_GPU = 16384
+_FIRST_SHARE = 0.68  # of the work, by multiplications
+
+Check = Callable[[float], None]
+
+
+@dataclass(frozen=True)
+class HeadOutput:
+    """What the heads say of each prompt.
+
+    logits: (P, N, 3) float32 mask logits; a point is in a mask where its logit is > 0.
+    ious: (P, 3) float32 predicted IoU of each mask, in [0, 1].
+    """
+
+    logits: Tensor
+    ious: Tensor
+
+
+class PromptHeads:
+    """The heads, ready to be asked about one cloud; holds copies of their weights in `dtype`.
+
+    features: (N, 512) float32. points: (N, 3) float32, in the network's frame. dtype: float32, or
+    bfloat16 or float16 for the hidden layers; coordinates, maxima and logits stay float32.
+    point_chunk: how many points are at work at once, in whole products; 0 means one product.
+    """
+
+    def __init__(
+        self,
+        model: P3SAM,
+        features: Tensor,
+        points: Tensor,
+        *,
+        dtype: torch.dtype = torch.float32,
+        point_chunk: int = 0,
+    ) -> None:
+        self._features, self._points = features, points
+        self._rows = product_rows(features.device)
+        self._chunk = min(self._rows * max(1, point_chunk // self._rows), len(points))
+        first = [model.seg_mlp_1, model.seg_mlp_2, model.seg_mlp_3]
+        second = [model.seg_s2_mlp_1, model.seg_s2_mlp_2, model.seg_s2_mlp_3]
+        self._first = _Stage(first, model.seg_s2_mlp_g, features.shape[1], dtype)
+        self._second = _Stage(second, model.iou_mlp, features.shape[1], dtype)
+        self._judge = model.iou_mlp_out
+
+    @torch.inference_mode()
+    def predict(self, prompts: Tensor, check: Check = lambda share: None) -> HeadOutput:
+        """Masks for one batch of (P, 3) float32 prompts in the network's frame.
+
+        `check` hears often which share is done, and may raise to stop.
+        """
+        logits = self._points.new_empty(len(prompts), len(self._points), MASKS_PER_PROMPT)
+        unseen = prompts.new_empty(len(prompts), 0)
+        seen = self._sweep(self._first, prompts, unseen, logits, lambda s: check(_FIRST_SHARE * s))
+        judged = self._sweep(
+            self._second,
+            prompts,
+            seen,
+            logits,
+            lambda share: check(_FIRST_SHARE + (1 - _FIRST_SHARE) * share),
+        )
+        ious = torch.cat([self._judge(row[None]) for row in judged]).sigmoid()
+        return HeadOutput(logits, ious)
+
+    def _sweep(
+        self, stage: "_Stage", prompts: Tensor, seen: Tensor, logits: Tensor, check: Check
+    ) -> Tensor:
+        """Put a stage's (P, N, 3) logits over those before; its (P, width) maxima of the cloud."""
+        prompt_terms = stage.prompt_terms(prompts, seen)
+        largest = prompt_terms.new_full((len(prompts), stage.width), -torch.inf)
+        buffers = _Buffers(stage, self._chunk, logits.device)
+        starts = range(0, len(self._points), self._chunk)
+        for i, start in enumerate(starts):
+            chunk = slice(start, start + self._chunk)
+            work = _Chunk(stage, buffers, self._features[chunk], self._points[chunk], self._rows)
+            for j, term in enumerate(prompt_terms):
+                check((i + j / len(prompts)) / len(starts))
+                summary = work.ask(term, logits[j, chunk])
+                torch.maximum(largest[j], summary, out=largest[j])
+        return largest
+
+
+def product_rows(device: torch.device) -> int:
+    """Rows of one matrix product on a device: a constant, so that results do not vary."""
+    return PRODUCT_ROWS_CPU if device.type == "cpu" else PRODUCT_ROWS_GPU
+
+
+class _Stage:
+    """Three mask MLPs and a summary MLP; their first layers taken apart by what they act on.
+
+    The inputs are, in this order: what was seen of the cloud (second stage only), the point's
+    features, its coordinates, the prompt's, three mask logits (not for the first masks).
+    """
+
+    def __init__(
+        self, mask_mlps: list[Mlp], summary_mlp: Mlp, feature_width: int, dtype: torch.dtype
+    ) -> None:
+        first = [mlp.layers[0] for mlp in (*mask_mlps, summary_mlp)]
+        inner = feature_width + 6
+        seen_width = first[-1].in_features - inner - MASKS_PER_PROMPT
+        fixed = [seen_width, feature_width, 3, 3]
+        parts = [
+            linear.weight.split([*fixed, linear.in_features - seen_width - inner], dim=1)
+            for linear in first
+        ]
+        self.dtype = dtype
+        self.mask_width, self.width = first[0].out_features, first[-1].out_features
+        self.split = self.mask_width * len(mask_mlps)
+        from_seen, self.from_features, self.from_point, from_prompt = (
+            torch.cat([part[i] for part in parts]).T for i in range(4)
+        )
+        self.from_prompt_and_seen = torch.cat([from_prompt, from_seen])
+        self.bias = torch.cat([linear.bias for linear in first])
+        self.masks_from_masks = torch.cat([part[4] for part in parts[:-1]]).T  # (0 or 3, split)
+        self.summary_from_masks = parts[-1][4].T  # (3, width)
+        self.mask_layers = [_layers(mlp, dtype) for mlp in mask_mlps]
+        self.summary_layers = _layers(summary_mlp, dtype)
+
+    def prompt_terms(self, prompts: Tensor, seen: Tensor) -> Tensor:
+        """(P, split + width) float32: what a prompt adds to every point's first layer."""
+        both, weight = torch.cat([prompts, seen], dim=1), self.from_prompt_and_seen
+        return torch.cat([row[None] @ weight for row in both])  # alone: as in any other batch
+
+
+@dataclass(frozen=True)
+class _Layers:
+    """The second and third layer of an MLP, weights as (in, out)."""
+
+    second: Tensor
+    second_bias: Tensor
+    third: Tensor
+    third_bias: Tensor
+
+
+def _layers(mlp: Mlp, dtype: torch.dtype) -> _Layers:
+    _, second, third = mlp.layers
+    tensors = (second.weight.T, second.bias, third.weight.T, third.bias)
+    return _Layers(*(tensor.to(dtype) for tensor in tensors))
+
+
+class _Buffers:
+    """Memory for a chunk of points, used again for every prompt and chunk."""
+
+    def __init__(self, stage: _Stage, count: int, device: torch.device) -> None:
+        def buffer(width: int, dtype: torch.dtype = stage.dtype) -> Tensor:
+            return torch.empty(count, width, dtype=dtype, device=device)
+
+        width = stage.split + stage.width
+        self.terms, self.first = buffer(width, torch.float32), buffer(stage.split, torch.float32)
+        self.logits = buffer(MASKS_PER_PROMPT, torch.float32)
+        self.second = buffer(stage.mask_width)
+        self.summary = buffer(stage.width, torch.float32)
+        self.summary_second, self.summary_third = buffer(stage.width), buffer(stage.width)
+        self.logit = buffer(1)
+
+
+class _Chunk:
+    """A stage at work on some of the points."""
+
+    def __init__(
+        self, stage: _Stage, buffers: _Buffers, features: Tensor, points: Tensor, rows: int
+    ) -> None:
+        self._stage, self._buffers = stage, buffers
+        self._count, self._rows = len(points), rows
+        self._terms = self._product(stage.bias, features, stage.from_features, buffers.terms)
+        self._product(self._terms, points, stage.from_point, buffers.terms)
+
+    def ask(self, prompt_term: Tensor, logits: Tensor) -> Tensor:
+        """Put the masks for a prompt into (n, 3) `logits`, which hold those of the stage before.
+
+        Returns the (width,) float32 maxima of the summary over the chunk.
+        """
+        stage, buffers = self._stage, self._buffers
+        term, first = self._terms[:, : stage.split], buffers.first[: self._count]
+        if len(stage.masks_from_masks):
+            own = buffers.logits[: self._count].copy_(logits)
+            term = self._product(term, own, stage.masks_from_masks, buffers.first)
+        torch.add(term, prompt_term[: stage.split], out=first)
+        hidden = _gelu(first).to(stage.dtype).view(self._count, MASKS_PER_PROMPT, -1)
+        for i, layers in enumerate(stage.mask_layers):
+            second = self._product(layers.second_bias, hidden[:, i], layers.second, buffers.second)
+            logit = self._product(layers.third_bias, _gelu(second), layers.third, buffers.logit)
+            logits[:, i : i + 1] = logit
+        return self._summary(prompt_term[stage.split :], logits)
+
+    def _summary(self, prompt_term: Tensor, logits: Tensor) -> Tensor:
+        stage, buffers, layers = self._stage, self._buffers, self._stage.summary_layers
+        own = buffers.logits[: self._count].copy_(logits)
+        term = self._terms[:, stage.split :]
+        first = self._product(term, own, stage.summary_from_masks, buffers.summary)
+        hidden = _gelu(first.add_(prompt_term)).to(stage.dtype)
+        second = _gelu(
+            self._product(layers.second_bias, hidden, layers.second, buffers.summary_second)
+        )
+        third = self._product(layers.third_bias, second, layers.third, buffers.summary_third)
+        return third.amax(dim=0).float()
+
+    def _product(self, start: Tensor, left: Tensor, right: Tensor, out: Tensor) -> Tensor:
+        """start + left @ right, in products of equal rows, into the first rows of `out`."""
+        for row in range(0, self._count, self._rows):
+            rows = slice(row, min(row + self._rows, self._count))
+            beginning = start if start.dim() == 1 else start[rows]
+            torch.addmm(beginning, left[rows], right, out=out[rows])
+        return out[: self._count]
+
+
+def _gelu(values: Tensor) -> Tensor:
+    """GELU by the error function, in place."""
+    return torch.ops.aten.gelu_(values)

@@ -1,0 +1,115 @@
+"""P3-SAM: features for each sampled point, then three masks and their IoUs for each prompt.
+
+Specification sections 3.8, 4 and 7. Module names follow the published checkpoint's keys. The heads
+are evaluated by `heads.py`; here are their weights.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from partwise.points.sonata import IN_ORDER, Sonata, SonataConfig, StageFeatures
+
+MASKS_PER_PROMPT = 3
+IGNORED_KEYS = frozenset({"sonata.embedding.mask_token"})
+
+
+@dataclass(frozen=True)
+class P3SAMConfig:
+    """Widths of the model; the defaults are the published configuration."""
+
+    encoder: SonataConfig = field(default_factory=SonataConfig)
+    feature_width: int = 512
+    first_width: int = 512
+    second_width: int = 256
+
+
+TINY = P3SAMConfig(
+    SonataConfig(
+        depths=(2, 1, 1, 5, 1),
+        channels=(16, 24, 32, 48, 64),
+        num_heads=(2, 3, 4, 6, 8),
+        patch_size=64,
+    )
+)
+
+
+class Mlp(nn.Sequential):
+    """Linear, GELU, Linear, GELU, Linear."""
+
+    def __init__(self, in_width: int, hidden: int, out_width: int) -> None:
+        super().__init__(
+            nn.Linear(in_width, hidden),
+            nn.GELU(),
+            nn.Linear(hidden, hidden),
+            nn.GELU(),
+            nn.Linear(hidden, out_width),
+        )
+
+    @property
+    def layers(self) -> tuple[nn.Linear, nn.Linear, nn.Linear]:
+        """The three linear layers."""
+        return cast("tuple[nn.Linear, nn.Linear, nn.Linear]", (self[0], self[2], self[4]))
+
+
+class P3SAM(nn.Module):
+    """The whole network with the public checkpoint's 513 keys; build it on `meta`, then load."""
+
+    def __init__(self, config: P3SAMConfig | None = None) -> None:
+        super().__init__()
+        self.config = config = config or P3SAMConfig()
+        wide, narrow = config.first_width, config.second_width
+        pair = config.feature_width + 6  # a point's features, its place, the prompt's place
+        seen = narrow + pair + MASKS_PER_PROMPT  # … with what the whole cloud and the masks say
+        self.sonata = Sonata(config.encoder)
+        self.mlp = Mlp(sum(config.encoder.channels), config.feature_width, config.feature_width)
+        self.seg_mlp_1 = Mlp(pair, wide, 1)
+        self.seg_mlp_2 = Mlp(pair, wide, 1)
+        self.seg_mlp_3 = Mlp(pair, wide, 1)
+        self.seg_s2_mlp_g = Mlp(pair + MASKS_PER_PROMPT, narrow, narrow)
+        self.seg_s2_mlp_1 = Mlp(seen, narrow, 1)
+        self.seg_s2_mlp_2 = Mlp(seen, narrow, 1)
+        self.seg_s2_mlp_3 = Mlp(seen, narrow, 1)
+        self.iou_mlp = Mlp(seen, narrow, narrow)
+        self.iou_mlp_out = Mlp(narrow, narrow, MASKS_PER_PROMPT)
+
+    def encode(
+        self,
+        grid: Tensor,
+        voxel_features: Tensor,
+        inverse: Tensor,
+        curve_orders: Sequence[Sequence[int]] = IN_ORDER,
+    ) -> Tensor:
+        """(N, 512) float32 features of the sampled points.
+
+        grid: (M, 3) int64 voxels. voxel_features: (M, 9) float32. inverse: (N,) int64 voxel of each
+        point. curve_orders: see `Sonata.forward`.
+        """
+        stages = self.sonata(grid, voxel_features, curve_orders)
+        first, second, third = self.mlp.layers
+        gelu = nn.functional.gelu
+        return third(gelu(second(gelu(project_stages(stages, first)))))[inverse].float()
+
+
+def project_stages(stages: Sequence[StageFeatures], linear: nn.Linear) -> Tensor:
+    """`linear` of all stages' features side by side, on the finest stage's points.
+
+    The concatenation (1232 wide as published) is never made: each stage's part of the product is
+    taken on its own few points, added to what comes from below, and gathered upwards.
+    """
+    weights = linear.weight.split([stage.features.shape[1] for stage in stages], dim=1)
+    total: Tensor = linear.bias
+    for stage, weight in zip(reversed(stages), reversed(weights), strict=True):
+        total = nn.functional.linear(stage.features, weight) + total
+        if stage.cluster is not None:
+            total = total[stage.cluster]
+    return total
+
+
+def checkpoint_shapes(config: P3SAMConfig | None = None) -> dict[str, torch.Size]:
+    """Each key of the public checkpoint with its shape."""
+    with torch.device("meta"):
+        return {key: value.shape for key, value in P3SAM(config).state_dict().items()}
