@@ -1,7 +1,9 @@
 """How long work reports where it is and learns that it should stop."""
 
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from partwise.core.errors import Cancelled
@@ -31,6 +33,22 @@ def scaled(progress: ProgressCallback, start: float, stop: float) -> ProgressCal
         progress(Progress(step.stage, fraction, step.detail))
 
     return report
+
+
+class StageClock:
+    """Reports stages as they begin and keeps their seconds."""
+
+    def __init__(self, progress: ProgressCallback) -> None:
+        self.seconds: dict[str, float] = {}
+        self._progress = progress
+
+    @contextmanager
+    def stage(self, name: str, fraction: float) -> Iterator[None]:
+        """One stage, which begins when `fraction` of the whole is done."""
+        self._progress(Progress(name, fraction))
+        started = time.perf_counter()
+        yield
+        self.seconds[name] = time.perf_counter() - started
 
 
 class CancelToken:

@@ -5,16 +5,13 @@ creases, and that are alike in thickness, are merged into a tree, which is cut i
 in a worker process; knows nothing of files, of torch or of the application.
 """
 
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from partwise.core.errors import MeshError
-from partwise.core.progress import Progress, ProgressCallback, ignore_progress
+from partwise.core.progress import Progress, ProgressCallback, StageClock, ignore_progress
 from partwise.geometric.bodies import WITHIN_NODE_FACTOR, join_bodies
 from partwise.geometric.graph import (
     RegionGraph,
@@ -100,7 +97,7 @@ def segment_mesh(
     """
     if not len(faces):
         raise MeshError("The mesh has no faces to segment. Load one with at least one face.")
-    clock = _Clock(progress)
+    clock = StageClock(progress)
     with clock.stage("Reading the surface", 0.0):
         surface = build_surface(_to_unit(vertices), faces, face_nodes)
         fine_groups, fine = _fine_graph(surface, file_faces)
@@ -124,21 +121,6 @@ def _to_unit(vertices: Floats) -> Floats:
     """The vertices moved and scaled into the unit cube, so that no price depends on the scale."""
     extent = float(np.ptp(vertices, axis=0).max())
     return np.asarray((vertices - vertices.min(axis=0)) / (extent or 1.0))
-
-
-class _Clock:
-    """Reports stages as they begin and keeps their seconds."""
-
-    def __init__(self, progress: ProgressCallback) -> None:
-        self.seconds: dict[str, float] = {}
-        self._progress = progress
-
-    @contextmanager
-    def stage(self, name: str, fraction: float) -> Iterator[None]:
-        self._progress(Progress(name, fraction))
-        started = time.perf_counter()
-        yield
-        self.seconds[name] = time.perf_counter() - started
 
 
 def _fine_graph(
@@ -169,7 +151,7 @@ def _region_nodes(face_nodes: NDArray[np.integer] | None, groups: Ints) -> Ints 
 
 
 def _grow_tree(
-    surface: Surface, graph: RegionGraph, nodes: Ints | None, seed: int, clock: _Clock
+    surface: Surface, graph: RegionGraph, nodes: Ints | None, seed: int, clock: StageClock
 ) -> MergeTree:
     """Merge regions into parts, parts into bodies and bodies into one, as a tree."""
     body = graph_bodies(graph)

@@ -24,6 +24,22 @@ def part_aabbs(
     return np.array(boxes, dtype=np.float64).reshape(-1, 2, 3)
 
 
+def grouped_aabbs(vertices: Floats, faces: Ints, groups: Ints, count: int) -> Floats:
+    """(count, 2, 3) float64 boxes of the faces of each group 0 … count−1; empty where none is.
+
+    vertices: (V, 3) float64. faces: (F, 3) int64. groups: (F,) int64; faces below 0 are in none.
+    """
+    order = np.argsort(groups, kind="stable")
+    order = order[np.searchsorted(groups[order], 0) :]
+    boxes = np.tile(np.array([[np.inf], [-np.inf]]), (count, 1, 3))
+    if len(order):
+        corners = vertices[faces[order]]
+        present, starts = np.unique(groups[order], return_index=True)
+        boxes[present, 0] = np.minimum.reduceat(corners.min(axis=1), starts)
+        boxes[present, 1] = np.maximum.reduceat(corners.max(axis=1), starts)
+    return boxes
+
+
 def points_aabb(points: Floats) -> Floats:
     """(2, 3) float64 box of (N, 3) points; the empty box when there are none."""
     low = points.min(axis=0, initial=np.inf)

@@ -43,13 +43,17 @@ def split_by_label(
     vertices: Floats, faces: Ints, face_labels: NDArray[np.integer]
 ) -> list[PartSurface]:
     """Cut the mesh into its parts, by rising label; faces labelled −1 are in none."""
-    surfaces = []
-    for label, piece in members_by_label(face_labels).items():
-        if label < 0:
-            continue
-        used, local = np.unique(faces[piece], return_inverse=True)
-        surfaces.append(PartSurface(label, vertices[used], local.reshape(-1, 3), piece))
-    return surfaces
+    return [
+        cut_out(vertices, faces, piece, label)
+        for label, piece in members_by_label(face_labels).items()
+        if label >= 0
+    ]
+
+
+def cut_out(vertices: Floats, faces: Ints, chosen: Ints, part_id: int) -> PartSurface:
+    """The (G,) chosen faces on their own, with the vertices that they use."""
+    used, local = np.unique(faces[chosen], return_inverse=True)
+    return PartSurface(part_id, vertices[used], local.reshape(-1, 3), chosen)
 
 
 def part_colour(index: int) -> Colour:

@@ -99,6 +99,40 @@ def adjacent_faces(edges: Edges) -> tuple[Ints, Ints]:
     return pairs[is_proper], owner[1:][is_pair][is_proper]
 
 
+def two_sided_pairs(faces: Ints) -> Ints:
+    """(P, 2) int64 pairs of faces, smaller first, that share an edge used by exactly two sides.
+
+    Edges with more sides link nothing. Pairs rise by the larger vertex of their edge, then by the
+    smaller one, as trimesh's `face_adjacency` has them.
+    """
+    starts, ends = faces.ravel(), np.roll(faces, -1, axis=1).ravel()
+    span = int(faces.max(initial=0)) + 1
+    codes = np.maximum(starts, ends) * span + np.minimum(starts, ends)
+    order = np.argsort(codes)
+    runs, counts = run_lengths(codes[order])
+    firsts = runs[counts == 2]
+    pairs = np.sort(np.stack([order[firsts], order[firsts + 1]], axis=1) // 3, axis=1)
+    return np.asarray(pairs[pairs[:, 0] != pairs[:, 1]], dtype=np.int64)
+
+
+def run_lengths(values: NDArray[np.generic]) -> tuple[Ints, Ints]:
+    """Where each run of equal (N,) or (N, C) values starts, and how long it is; (R,) int64 each."""
+    is_start = np.ones(len(values), dtype=bool)
+    changes = values[1:] != values[:-1]
+    is_start[1:] = changes if values.ndim == 1 else changes.any(axis=1)
+    starts = np.nonzero(is_start)[0]
+    return starts, np.diff(np.append(starts, len(values)))
+
+
+def first_equal_rows(rows: Ints) -> Ints:
+    """(N,) int64 place of the first of the (N, C) int64 rows that equals each row."""
+    order = np.lexsort(rows.T[::-1])
+    starts, counts = run_lengths(rows[order])
+    first = np.empty(len(rows), dtype=np.int64)
+    first[order] = np.repeat(order[starts], counts)
+    return first
+
+
 def is_label_border(edges: Edges, face_labels: NDArray[np.integer]) -> NDArray[np.bool_]:
     """(E,) bool, whether the faces on an edge differ in their (F,) labels."""
     sides = np.nonzero(edges.side_edge >= 0)[0]

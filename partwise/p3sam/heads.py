@@ -2,8 +2,8 @@
 
 A first layer acts on a concatenation, so it is a sum: the points' term is made once for all prompts
 of a batch, a prompt's term once for all points (specification section 4). The points go by in
-chunks, and the two maxima over the cloud run along. All matrix products have the same number of
-rows whatever the batch and the chunk, so neither changes a bit of the result.
+chunks, and the two maxima over the cloud run along. All steps have the same number of rows
+whatever the batch and the chunk, so neither changes a bit of the result.
 """
 
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from partwise.p3sam.model import MASKS_PER_PROMPT, P3SAM, Mlp
 
-PRODUCT_ROWS_CPU = 1024  # small enough that a product's operands stay in the caches
+PRODUCT_ROWS_CPU = 2048  # small enough that a step's operands stay in the caches
 PRODUCT_ROWS_GPU = 16384
 _FIRST_SHARE = 0.68  # of the work, by multiplications
 
@@ -38,7 +38,7 @@ class PromptHeads:
 
     features: (N, 512) float32. points: (N, 3) float32, in the network's frame. dtype: float32, or
     bfloat16 or float16 for the hidden layers; coordinates, maxima and logits stay float32.
-    point_chunk: how many points are at work at once, in whole products; 0 means one product.
+    point_chunk: how many points' terms are held at once, in whole products; 0 means one product.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class PromptHeads:
             logits,
             lambda share: check(_FIRST_SHARE + (1 - _FIRST_SHARE) * share),
         )
-        ious = torch.cat([self._judge(row[None]) for row in judged]).sigmoid()
+        ious = torch.cat([self._judge(_alone(row)).sigmoid() for row in judged])
         return HeadOutput(logits, ious)
 
     def _sweep(
@@ -84,7 +84,7 @@ class PromptHeads:
         """Put a stage's (P, N, 3) logits over those before; its (P, width) maxima of the cloud."""
         prompt_terms = stage.prompt_terms(prompts, seen)
         largest = prompt_terms.new_full((len(prompts), stage.width), -torch.inf)
-        buffers = _Buffers(stage, self._chunk, logits.device)
+        buffers = _Buffers(stage, self._chunk, self._rows, logits.device)
         starts = range(0, len(self._points), self._chunk)
         for i, start in enumerate(starts):
             chunk = slice(start, start + self._chunk)
@@ -134,8 +134,8 @@ class _Stage:
 
     def prompt_terms(self, prompts: Tensor, seen: Tensor) -> Tensor:
         """(P, split + width) float32: what a prompt adds to every point's first layer."""
-        both, weight = torch.cat([prompts, seen], dim=1), self.from_prompt_and_seen
-        return torch.cat([row[None] @ weight for row in both])  # alone: as in any other batch
+        both = torch.cat([prompts, seen], dim=1)
+        return torch.cat([_alone(row) @ self.from_prompt_and_seen for row in both])
 
 
 @dataclass(frozen=True)
@@ -155,71 +155,94 @@ def _layers(mlp: Mlp, dtype: torch.dtype) -> _Layers:
 
 
 class _Buffers:
-    """Memory for a chunk of points, used again for every prompt and chunk."""
+    """Memory for the terms of a chunk of points and for one product's rows, used over and over."""
 
-    def __init__(self, stage: _Stage, count: int, device: torch.device) -> None:
-        def buffer(width: int, dtype: torch.dtype = stage.dtype) -> Tensor:
-            return torch.empty(count, width, dtype=dtype, device=device)
+    def __init__(self, stage: _Stage, count: int, rows: int, device: torch.device) -> None:
+        def buffer(height: int, width: int, dtype: torch.dtype = stage.dtype) -> Tensor:
+            return torch.empty(height, width, dtype=dtype, device=device)
 
-        width = stage.split + stage.width
-        self.terms, self.first = buffer(width, torch.float32), buffer(stage.split, torch.float32)
-        self.logits = buffer(MASKS_PER_PROMPT, torch.float32)
-        self.second = buffer(stage.mask_width)
-        self.summary = buffer(stage.width, torch.float32)
-        self.summary_second, self.summary_third = buffer(stage.width), buffer(stage.width)
-        self.logit = buffer(1)
+        rows = min(rows, count)
+        self.terms = buffer(count, stage.split + stage.width, torch.float32)
+        self.masks = buffer(rows, MASKS_PER_PROMPT, torch.float32)
+        self.first = buffer(rows, stage.split, torch.float32)
+        self.first_hidden = buffer(rows, stage.split)
+        self.second = buffer(rows, stage.mask_width)
+        self.mask = buffer(rows, 1)
+        self.summary = buffer(rows, stage.width, torch.float32)
+        self.summary_hidden = buffer(rows, stage.width)
+        self.summary_second = buffer(rows, stage.width)
+        self.summary_third = buffer(rows, stage.width)
 
 
 class _Chunk:
-    """A stage at work on some of the points."""
+    """A stage at work on some of the points, in steps of equal rows.
+
+    Products are not all that depends on the number of rows: GELU's last bit differs between the
+    vectorised middle and the end of an array. So a step does everything for its rows.
+    """
 
     def __init__(
         self, stage: _Stage, buffers: _Buffers, features: Tensor, points: Tensor, rows: int
     ) -> None:
         self._stage, self._buffers = stage, buffers
-        self._count, self._rows = len(points), rows
-        self._terms = self._product(stage.bias, features, stage.from_features, buffers.terms)
-        self._product(self._terms, points, stage.from_point, buffers.terms)
+        self._steps = [slice(i, min(i + rows, len(points))) for i in range(0, len(points), rows)]
+        self._terms = buffers.terms[: len(points)]
+        for step in self._steps:
+            terms = self._terms[step]
+            torch.addmm(stage.bias, features[step], stage.from_features, out=terms)
+            torch.addmm(terms, points[step], stage.from_point, out=terms)
 
     def ask(self, prompt_term: Tensor, logits: Tensor) -> Tensor:
         """Put the masks for a prompt into (n, 3) `logits`, which hold those of the stage before.
 
         Returns the (width,) float32 maxima of the summary over the chunk.
         """
-        stage, buffers = self._stage, self._buffers
-        term, first = self._terms[:, : stage.split], buffers.first[: self._count]
-        if len(stage.masks_from_masks):
-            own = buffers.logits[: self._count].copy_(logits)
-            term = self._product(term, own, stage.masks_from_masks, buffers.first)
-        torch.add(term, prompt_term[: stage.split], out=first)
-        hidden = _gelu(first).to(stage.dtype).view(self._count, MASKS_PER_PROMPT, -1)
-        for i, layers in enumerate(stage.mask_layers):
-            second = self._product(layers.second_bias, hidden[:, i], layers.second, buffers.second)
-            logit = self._product(layers.third_bias, _gelu(second), layers.third, buffers.logit)
-            logits[:, i : i + 1] = logit
-        return self._summary(prompt_term[stage.split :], logits)
+        largest = prompt_term.new_full((self._stage.width,), -torch.inf)
+        for step in self._steps:
+            self._masks(self._terms[step], prompt_term, logits[step])
+            summary = self._summary(self._terms[step], prompt_term, logits[step])
+            torch.maximum(largest, summary, out=largest)
+        return largest
 
-    def _summary(self, prompt_term: Tensor, logits: Tensor) -> Tensor:
-        stage, buffers, layers = self._stage, self._buffers, self._stage.summary_layers
-        own = buffers.logits[: self._count].copy_(logits)
-        term = self._terms[:, stage.split :]
-        first = self._product(term, own, stage.summary_from_masks, buffers.summary)
-        hidden = _gelu(first.add_(prompt_term)).to(stage.dtype)
-        second = _gelu(
-            self._product(layers.second_bias, hidden, layers.second, buffers.summary_second)
-        )
-        third = self._product(layers.third_bias, second, layers.third, buffers.summary_third)
+    def _masks(self, terms: Tensor, prompt_term: Tensor, logits: Tensor) -> None:
+        stage, buffers, split = self._stage, self._buffers, self._stage.split
+        first = buffers.first[: len(terms)]
+        if len(stage.masks_from_masks):
+            before = buffers.masks[: len(terms)].copy_(logits)
+            torch.addmm(terms[:, :split], before, stage.masks_from_masks, out=first)
+            first += prompt_term[:split]
+        else:
+            torch.add(terms[:, :split], prompt_term[:split], out=first)
+        hidden = _gelu(first, buffers.first_hidden).view(len(terms), MASKS_PER_PROMPT, -1)
+        for i, layers in enumerate(stage.mask_layers):
+            second = buffers.second[: len(terms)]
+            torch.addmm(layers.second_bias, hidden[:, i], layers.second, out=second)
+            mask = buffers.mask[: len(terms)]
+            torch.addmm(layers.third_bias, _gelu(second), layers.third, out=mask)
+            logits[:, i : i + 1] = mask
+
+    def _summary(self, terms: Tensor, prompt_term: Tensor, logits: Tensor) -> Tensor:
+        stage, buffers, split = self._stage, self._buffers, self._stage.split
+        layers, count = stage.summary_layers, len(terms)
+        masks = buffers.masks[:count].copy_(logits)
+        first, second = buffers.summary[:count], buffers.summary_second[:count]
+        torch.addmm(terms[:, split:], masks, stage.summary_from_masks, out=first)
+        first += prompt_term[split:]
+        hidden = _gelu(first, buffers.summary_hidden)
+        torch.addmm(layers.second_bias, hidden, layers.second, out=second)
+        third = buffers.summary_third[:count]
+        torch.addmm(layers.third_bias, _gelu(second), layers.third, out=third)
         return third.amax(dim=0).float()
 
-    def _product(self, start: Tensor, left: Tensor, right: Tensor, out: Tensor) -> Tensor:
-        """start + left @ right, in products of equal rows, into the first rows of `out`."""
-        for row in range(0, self._count, self._rows):
-            rows = slice(row, min(row + self._rows, self._count))
-            beginning = start if start.dim() == 1 else start[rows]
-            torch.addmm(beginning, left[rows], right, out=out[rows])
-        return out[: self._count]
+
+def _alone(row: Tensor) -> Tensor:
+    """A row as a (1, W) matrix of its own, so that its neighbours cannot change its last bits."""
+    return row.clone()[None]
 
 
-def _gelu(values: Tensor) -> Tensor:
-    """GELU by the error function, in place."""
-    return torch.ops.aten.gelu_(values)
+def _gelu(values: Tensor, target: Tensor | None = None) -> Tensor:
+    """GELU by the error function, in place; copied into `target` when that has another type."""
+    torch.ops.aten.gelu_(values)
+    if target is None or target.dtype == values.dtype:
+        return values
+    return target[: len(values)].copy_(values)

@@ -65,3 +65,14 @@ def test_iou_of_half_overlapping_boxes_is_a_third_and_of_flat_ones_zero() -> Non
     assert aabb.iou(UNIT, UNIT + np.array([0.5, 0, 0]))[0, 0] == pytest.approx(1 / 3)
     flat = UNIT * [1.0, 1, 0]
     assert aabb.iou(flat, flat)[0, 0] == 0
+
+
+def test_grouped_boxes_are_those_of_the_parts_one_by_one() -> None:
+    rng = np.random.default_rng(5)
+    vertices = rng.normal(size=(40, 3))
+    faces = rng.integers(0, 40, size=(60, 3))
+    groups = rng.integers(-1, 6, size=60)
+    groups[groups == 4] = 3
+    grouped = aabb.grouped_aabbs(vertices, faces, groups, 7)
+    assert np.array_equal(grouped, aabb.part_aabbs(vertices, faces, groups, range(7)))
+    assert np.all(grouped[4, 0] > grouped[4, 1])
