@@ -21,7 +21,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.getLogger("httpx").setLevel(logging.WARNING)  # gradio asks its own server at start
     options = _parser().parse_args(arguments)
     try:
-        configuration = load_configuration(overrides={"host": options.host, "port": options.port})
+        given = {"host": options.host, "port": options.port, "weights_dir": options.weights}
+        configuration = load_configuration(overrides=given)
         _serve(configuration, open_browser=options.browser)
     except AppError as error:
         sys.stderr.write(f"Partwise: {error.message}\n")
@@ -33,6 +34,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="run", description=__doc__)
     parser.add_argument("--host", help="address to listen on (127.0.0.1)")
     parser.add_argument("--port", type=int, help="port to listen on (7860)")
+    parser.add_argument("--weights", metavar="DIR", help="folder with the neural models' weights")
     parser.add_argument(
         "--no-browser", dest="browser", action="store_false", help="do not open the browser"
     )
