@@ -1,4 +1,4 @@
-"""Partwise from the command line: segment, generate, memory. The same results as the page."""
+"""Partwise from the command line: segment, generate, memory, weights; as the page does it."""
 
 import argparse
 import contextlib
@@ -9,10 +9,12 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from partwise.core.errors import AppError
+from partwise.core.errors import AppError, ConfigError
 from partwise.core.progress import CancelToken, Progress, ProgressCallback, ignore_progress
+from partwise.p3sam.settings import PRECISIONS
 from partwise.vram.export import status_payload
-from studio import generate, load, results, segment
+from studio import generate, load, results, segment, weights
+from studio.catalog import NEURAL_MODELS
 from studio.configuration import Configuration, load_configuration
 from studio.document import Document
 from studio.memory_report import memory_text
@@ -53,8 +55,30 @@ def _parser() -> argparse.ArgumentParser:
     memory.add_argument("--watch", action="store_true", help="again every second until Ctrl+C")
     memory.add_argument("--json", action="store_true", help="one JSON object a line")
     memory.add_argument("--settings", action="store_true", help="each setting and its source")
+    _add_weights_folder(memory)
     memory.set_defaults(command=_memory)
+
+    _add_weights_commands(commands.add_parser("weights", help="the neural models' weights"))
     return parser
+
+
+def _add_weights_commands(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(required=True, metavar="ACTION")
+    listing = actions.add_parser("list", help="which models there are, and whether they are here")
+    _add_weights_folder(listing)
+    listing.set_defaults(command=_list_weights)
+
+    fetch = actions.add_parser("fetch", help="download a model; goes on where it stopped")
+    fetch.add_argument("model", help=", ".join(model.name for model in NEURAL_MODELS))
+    _add_weights_folder(fetch)
+    fetch.add_argument("--revision", default="", help="branch, tag or commit on the hub")
+    fetch.add_argument("--accept-licence", action="store_true", help="do not ask: I have read it")
+    fetch.add_argument("--quiet", action="store_true", help="no progress")
+    fetch.set_defaults(command=_fetch_weights)
+
+
+def _add_weights_folder(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--weights", metavar="DIR", help="folder with the neural models' weights")
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
@@ -62,24 +86,32 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR")
     parser.add_argument("--engine", default="auto", help="auto, geometric, p3sam or xpart")
     parser.add_argument("--quiet", action="store_true", help="no progress")
+    _add_weights_folder(parser)
 
 
 def _add_segment_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--preset", default="balanced", help="a name in configs/presets")
     parser.add_argument("--parts", type=int, metavar="N", help="how many parts; default: chosen")
     parser.add_argument("--detail", type=float, default=0.5, help="0 few parts … 1 many parts")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, help="default: the engine's own")
+    neural = parser.add_argument_group("P3-SAM")
+    neural.add_argument("--points", type=int, metavar="N", help="sampled points; default: preset")
+    neural.add_argument("--prompts", type=int, metavar="N", help="point prompts; default: preset")
+    neural.add_argument("--prompt-batch", type=int, metavar="N", help="prompts in one pass")
+    neural.add_argument("--precision", choices=PRECISIONS, help="of the heads")
+    neural.add_argument("--nearest", action="store_true", help="faces by nearest points")
+    neural.add_argument("--merge-small", action="store_true", help="small parts join a neighbour")
 
 
 def _segment(options: argparse.Namespace) -> int:
-    with _studio() as studio:
+    with _studio(options) as studio:
         document = _open(options, studio)
         _cut(options, studio, document)
         return _write(document, results.PARTS, options.output)
 
 
 def _generate(options: argparse.Namespace) -> int:
-    with _studio() as studio:
+    with _studio(options) as studio:
         document = _open(options, studio)
         if options.labels is None:
             _cut(options, studio, document)
@@ -95,10 +127,10 @@ def _generate(options: argparse.Namespace) -> int:
 
 def _memory(options: argparse.Namespace) -> int:
     if options.settings:
-        for line in _settings_lines(load_configuration()):
+        for line in _settings_lines(_configuration(options)):
             print(line)
         return 0
-    with _studio() as studio:
+    with _studio(options) as studio:
         while True:
             reading, status = studio.monitor.sample_now(), studio.manager.get_status()
             payload = json.dumps(status_payload(reading, status), default=str)
@@ -109,9 +141,49 @@ def _memory(options: argparse.Namespace) -> int:
             time.sleep(1)
 
 
+def _list_weights(options: argparse.Namespace) -> int:
+    folder = _configuration(options).app.weights_dir
+    for model in NEURAL_MODELS:
+        print(weights.describe(model, folder))
+    return 0
+
+
+def _fetch_weights(options: argparse.Namespace) -> int:
+    model, app = weights.find_model(options.model), _configuration(options).app
+    print(weights.licence_notice(model))
+    if not options.accept_licence and not _is_agreed(f"Download it to {app.weights_dir}? [y/N] "):
+        print("Nothing was downloaded.")
+        return 1
+    try:
+        fetched = weights.fetch(
+            model,
+            app.weights_dir,
+            revision=options.revision or app.weights_revision,
+            progress=_progress(options),
+        )
+    except KeyboardInterrupt:
+        print("Stopped. Fetch again, and it goes on from here.", file=sys.stderr)
+        return 130
+    print(weights.outcome_words(model, app.weights_dir, fetched))
+    return 0
+
+
+def _is_agreed(question: str) -> bool:
+    if not sys.stdin.isatty():
+        raise ConfigError(
+            "Nobody can answer here, as this is no terminal, so nothing was downloaded. When you "
+            "have read the licence, add --accept-licence."
+        )
+    return input(question).strip().lower() in ("y", "yes")
+
+
+def _configuration(options: argparse.Namespace) -> Configuration:
+    return load_configuration(overrides={"weights_dir": options.weights})
+
+
 @contextlib.contextmanager
-def _studio() -> Iterator[Studio]:
-    studio = build_studio(load_configuration())
+def _studio(options: argparse.Namespace) -> Iterator[Studio]:
+    studio = build_studio(_configuration(options))
     try:
         yield studio
     finally:
@@ -130,21 +202,32 @@ def _open(options: argparse.Namespace, studio: Studio) -> Document:
 
 
 def _cut(options: argparse.Namespace, studio: Studio, document: Document) -> None:
-    settings = segment.settings_for(
-        studio.configuration.preset(options.preset),
+    chosen = segment.P3SamChoice(
+        options.points,
+        options.prompts,
+        options.prompt_batch,
+        options.precision,
+        is_connected=False if options.nearest else None,
+        is_post_processed=True if options.merge_small else None,
+    )
+    settings = segment.options_for(
+        studio.configuration,
+        options.preset,
         part_count=options.parts,
         detail=options.detail,
         seed=options.seed,
+        chosen=chosen,
     )
     engine = options.engine if options.command is _segment else "auto"
-    request = segment.SegmentRequest(document.source, settings, engine)
+    request = segment.SegmentRequest(document.source, document.mesh_key, settings, engine)
     result = segment.run(request, studio.engines, _progress(options), CancelToken())
     document.set_segmentation(result.parts, result.run)
 
 
 def _progress(options: argparse.Namespace) -> ProgressCallback:
     def show(step: Progress) -> None:
-        print(f"\r{step.fraction:4.0%} {step.stage:<40}", end="", file=sys.stderr, flush=True)
+        words = f"{step.stage} {step.detail}"
+        print(f"\r{step.fraction:4.0%} {words:<50}", end="", file=sys.stderr, flush=True)
 
     return ignore_progress if options.quiet or not sys.stderr.isatty() else show
 

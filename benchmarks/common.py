@@ -22,6 +22,7 @@ from partwise import __version__
 from partwise.core.progress import CancelToken, ignore_progress
 from partwise.core.worker import WorkerPool
 from studio import generate, load, segment
+from studio.catalog import GEOMETRIC
 from studio.configuration import load_configuration
 from studio.document import Document
 from studio.workflow import Studio, build_studio
@@ -169,9 +170,8 @@ def pass_through(studio: Studio, path: Path, *, pause_s: float = _PAUSE_S) -> Pa
     """Load, segment and complete a file by the use cases of the page; raises their `AppError`."""
     document, loading = _timed(studio, lambda: _load(studio, path))
     time.sleep(pause_s)
-    preset = studio.configuration.preset("balanced")
-    settings = segment.settings_for(preset, part_count=None, detail=0.5, seed=0)
-    cut = segment.SegmentRequest(document.source, settings)
+    options = segment.options_for(studio.configuration, "balanced")
+    cut = segment.SegmentRequest(document.source, document.mesh_key, options, GEOMETRIC)
     cut_result, cutting = _timed(
         studio, lambda: segment.run(cut, studio.engines, ignore_progress, CancelToken())
     )

@@ -1,20 +1,27 @@
 """The one place that names each engine: what it is for, what it needs, whether it can run here."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING
 
 from model_manager import ComponentSpec, ModelManager
 from partwise.core.errors import ConfigError, WeightsError
 from partwise.core.worker import WorkerLimits, WorkerPool
+from studio.encoded import EncodedMeshes
+from studio.pace import Pace
+
+if TYPE_CHECKING:
+    from torch import nn
 
 SEGMENT, GENERATE = "segment", "generate"
-AUTO, GEOMETRIC = "auto", "geometric"
+AUTO, GEOMETRIC, P3SAM, XPART = "auto", "geometric", "p3sam", "xpart"
 WORKER_MODULES = (
     "partwise.geometry.mesh_io",
     "partwise.geometric.segment",
     "partwise.geometric.complete",
+    "partwise.p3sam.faces",
 )
+_OTHER_SUFFIXES = (".ckpt", ".pt", ".pth")
 
 
 @dataclass(frozen=True)
@@ -28,41 +35,59 @@ class NeuralModel:
     file_bytes: int
     source: str
     licence: str
+    is_built: bool
 
     def missing_files(self, weights_dir: Path) -> list[str]:
         """Which of its files are not in `weights_dir`."""
-        folder = weights_dir.expanduser()
-        return [file for file in self.files if not (folder / file).is_file()]
+        return [file for file in self.files if find_file(file, weights_dir) is None]
 
-    def why_unavailable(self, weights_dir: Path) -> str:
-        """Why the model cannot run here, and what to do."""
-        size = f"{self.file_bytes / 1e9:.2f} GB"
-        if missing := self.missing_files(weights_dir):
-            return (
-                f"{self.title}: weights not present. It needs {', '.join(missing)} ({size}) from "
-                f"{self.source} on huggingface.co, under the {self.licence}, in {weights_dir}. "
-                f"This version of Partwise has no {self.title} engine yet, so the built-in engine "
-                "works in its place."
+    def why_unavailable(self, weights_dir: Path) -> str | None:
+        """Why the model cannot run here, and what to do; None when it can."""
+        missing = self.missing_files(weights_dir)
+        sentences = []
+        if missing:
+            sentences.append(
+                f"{self.title}: weights not present. It needs {', '.join(missing)} "
+                f"({self.file_bytes / 1e9:.2f} GB) from {self.source} on huggingface.co, under the "
+                f"{self.licence}, in {weights_dir}."
             )
-        return (
-            f"{self.title}: the weights are in {weights_dir}, but this version of Partwise has no "
-            f"{self.title} engine yet. The built-in engine works in its place."
-        )
+        if not self.is_built:
+            sentences.append(f"This version of Partwise has no {self.title} engine yet.")
+        elif missing:
+            sentences.append(
+                "Fetch them under “Neural models” on the page or with "
+                f"`cli.py weights fetch {self.name}`."
+            )
+        if not sentences:
+            return None
+        return " ".join([*sentences, "The built-in engine works in its place."])
+
+
+def find_file(file: str, weights_dir: Path) -> Path | None:
+    """Where a model's file is: in the published folder or at the top, also as an older .ckpt."""
+    folder = weights_dir.expanduser()
+    published = folder / file
+    for place in (published, folder / published.name):
+        for path in (place, *(place.with_suffix(suffix) for suffix in _OTHER_SUFFIXES)):
+            if path.is_file():
+                return path
+    return None
 
 
 LICENCE = "Tencent Hunyuan 3D-Part community licence (it excludes the EU, the UK and South Korea)"
 NEURAL_MODELS = (
     NeuralModel(
-        name="p3sam",
+        name=P3SAM,
         title="P3-SAM",
         job=SEGMENT,
         files=("p3sam/p3sam.safetensors",),
         file_bytes=450_968_044,
         source="tencent/Hunyuan3D-Part",
         licence=LICENCE,
+        is_built=True,
     ),
     NeuralModel(
-        name="xpart",
+        name=XPART,
         title="X-Part",
         job=GENERATE,
         files=(
@@ -73,6 +98,7 @@ NEURAL_MODELS = (
         file_bytes=9_042_031_062,
         source="tencent/Hunyuan3D-Part",
         licence=LICENCE,
+        is_built=False,
     ),
 )
 
@@ -89,30 +115,55 @@ class EngineChoice:
 
 @dataclass(frozen=True)
 class Engines:
-    """What a use case needs to run an engine: the models' manager, the worker processes."""
+    """What a use case needs to run an engine: the models' manager, the worker processes, what is
+    kept of earlier runs."""
 
     manager: ModelManager
     pool: WorkerPool
     job_limits: WorkerLimits
     weights_dir: Path
+    encoded: EncodedMeshes
+    pace: Pace
+    auto_limit_s: float
 
-    def choose(self, job: str, requested: str = AUTO) -> EngineChoice:
-        """The engine for a job; raises `WeightsError` when the requested one cannot run here."""
+    def choose(
+        self, job: str, requested: str = AUTO, *, neural_s: float | None = None
+    ) -> EngineChoice:
+        """The engine for a job; raises `WeightsError` when the requested one cannot run here.
+
+        neural_s: how long the neural engine would take; too long, and “auto” takes the other.
+        """
         model = next(model for model in NEURAL_MODELS if model.job == job)
         if requested not in (AUTO, GEOMETRIC, model.name):
             raise ConfigError(
                 f"“{requested}” is no engine for this. Choose {AUTO}, {GEOMETRIC} or {model.name}."
             )
+        problem = model.why_unavailable(self.weights_dir)
+        if requested == model.name and problem:
+            raise WeightsError(problem)
+        neural = EngineChoice(model.name, model.title, "", self.pace.is_on_gpu)
         if requested == model.name:
-            raise WeightsError(model.why_unavailable(self.weights_dir))
+            return replace(neural, reason="chosen by you")
+        if requested == AUTO and not problem and (neural_s or 0.0) <= self.auto_limit_s:
+            return replace(neural, reason="its weights are here")
         reason = (
             "chosen by you"
             if requested == GEOMETRIC
             else f"{model.title} cannot run here: its weights are not present"
             if model.missing_files(self.weights_dir)
             else f"this version of Partwise has no {model.title} engine yet"
+            if problem
+            else f"{model.title} would take about {in_words(neural_s or 0.0)} at this preset here; "
+            "choose it as the engine to run it all the same"
         )
         return EngineChoice(GEOMETRIC, "Built-in geometric engine", reason, needs_gpu=False)
+
+
+def in_words(seconds: float) -> str:
+    """A time to expect: “8 s”, “3 min”, “1.5 h”."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def register_models(manager: ModelManager, weights_dir: Path) -> None:
@@ -124,12 +175,29 @@ def register_models(manager: ModelManager, weights_dir: Path) -> None:
 def component_of(model: NeuralModel, weights_dir: Path) -> ComponentSpec:
     """What the manager knows of a published model."""
 
-    def why_unavailable() -> str:
-        return model.why_unavailable(weights_dir)
-
-    def refuse() -> NoReturn:
-        raise WeightsError(why_unavailable())
+    def build() -> "nn.Module":
+        path = find_file(model.files[0], weights_dir)
+        if path is None or not model.is_built:
+            raise WeightsError(model.why_unavailable(weights_dir))
+        return build_p3sam(path)
 
     return ComponentSpec(
-        name=model.name, title=model.title, build=refuse, why_unavailable=why_unavailable
+        name=model.name,
+        title=model.title,
+        build=build,
+        why_unavailable=lambda: model.why_unavailable(weights_dir),
     )
+
+
+def build_p3sam(path: Path) -> "nn.Module":
+    """P3-SAM with the weights of a checkpoint, on the CPU; raises `WeightsError`."""
+    import torch
+
+    from partwise.p3sam.model import P3SAM as P3SAMModel
+    from partwise.vram.checkpoint import load_weights, open_checkpoint
+
+    checkpoint = open_checkpoint(path)
+    with torch.device("meta"):
+        module = P3SAMModel()
+    load_weights(module, checkpoint)
+    return module

@@ -2,17 +2,25 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from partwise.core.errors import ConfigError
 from partwise.core.settings import Loaded, load_settings
 from partwise.core.worker import WorkerLimits
 from partwise.geometry.mesh_io import MeshLimits
+from partwise.p3sam.settings import P3SamSettings
 from partwise.vram.settings import VramSettings
 
 ROOT = Path(__file__).resolve().parents[1]
 _GIB = 2**30
+_P3SAM_SERVER_NAMES = {  # of the servers that people run already; the later of two names wins
+    "P3SAM_POINT_NUM": "point_num",
+    "P3SAM_PROMPT_NUM": "prompt_num",
+    "P3SAM_INFERENCE_POINT_NUM": "point_num",
+    "P3SAM_INFERENCE_PROMPT_NUM": "prompt_num",
+    "P3SAM_PROMPT_BS": "prompt_batch",
+}
 
 
 @dataclass(frozen=True)
@@ -27,13 +35,18 @@ class AppSettings:
     session_keep_s: float = 21600.0
     workspace: Path | None = None
     weights_dir: Path = Path("~/.cache/partwise/weights")
+    weights_revision: str = ""
     username: str = ""
     password: str = ""
     metrics_token: str = ""
+    feature_cache_gib: float = 1.0
+    auto_limit_s: float = 300.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:
             raise ValueError(f"port is {self.port}; ports go from 0 to 65535")
+        if self.feature_cache_gib < 0 or self.auto_limit_s < 0:
+            raise ValueError("feature_cache_gib and auto_limit_s cannot be negative")
         if self.max_waiting_jobs < 1:
             raise ValueError(f"max_waiting_jobs is {self.max_waiting_jobs}; at least 1 must fit")
         if bool(self.username) != bool(self.password):
@@ -44,6 +57,11 @@ class AppSettings:
         """What one engine run may use."""
         return WorkerLimits(self.job_timeout_s, int(self.job_memory_gib * _GIB))
 
+    @property
+    def feature_cache_bytes(self) -> int:
+        """How much of the last meshes' features the host keeps."""
+        return int(self.feature_cache_gib * _GIB)
+
 
 @dataclass(frozen=True)
 class Preset:
@@ -52,6 +70,8 @@ class Preset:
     title: str
     description: str
     working_faces: int
+    point_num: int
+    prompt_num: int
 
 
 @dataclass(frozen=True)
@@ -61,6 +81,7 @@ class Configuration:
     app: AppSettings
     mesh: MeshLimits
     vram: VramSettings
+    p3sam: P3SamSettings
     presets: Mapping[str, Preset]
     sources: Mapping[str, str]
 
@@ -70,6 +91,20 @@ class Configuration:
             known = ", ".join(self.presets)
             raise ConfigError(f"“{name}” is not a preset. Known are: {known}.")
         return self.presets[name]
+
+    def p3sam_settings(self, preset: str) -> P3SamSettings:
+        """P3-SAM's settings: the environment's numbers of points and prompts, else the preset's."""
+        chosen = self.preset(preset)
+        given = self.p3sam
+        return replace(
+            given,
+            point_num=given.point_num if self._is_set("p3sam.point_num") else chosen.point_num,
+            prompt_num=given.prompt_num if self._is_set("p3sam.prompt_num") else chosen.prompt_num,
+        )
+
+    def _is_set(self, name: str) -> bool:
+        """Whether a person gave the setting a value: by the environment or the command line."""
+        return self.sources[name] not in ("default", f"{name.partition('.')[0]}.yaml")
 
 
 def load_configuration(
@@ -89,14 +124,22 @@ def load_configuration(
     )
     mesh = load_settings(MeshLimits, "mesh", file=folder / "mesh.yaml", environment=environment)
     vram = load_settings(VramSettings, "vram", file=folder / "vram.yaml", environment=environment)
+    p3sam = load_settings(
+        P3SamSettings,
+        "p3sam",
+        file=folder / "p3sam.yaml",
+        environment=environment,
+        other_names=_P3SAM_SERVER_NAMES,
+    )
     sections: tuple[tuple[str, Loaded[object]], ...] = (
         ("app", app),
         ("mesh", mesh),
         ("vram", vram),
+        ("p3sam", p3sam),
     )  # type: ignore[assignment]
     sources = {f"{name}.{key}": s for name, part in sections for key, s in part.sources.items()}
     return Configuration(
-        app.value, mesh.value, vram.value, _load_presets(folder / "presets"), sources
+        app.value, mesh.value, vram.value, p3sam.value, _load_presets(folder / "presets"), sources
     )
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from partwise.geometric.complete import CompletedPart
 from partwise.geometry.mesh_io import SourceMesh
+from studio.candidates import Candidates
 
 T = TypeVar("T")
 
@@ -72,6 +73,12 @@ class Document:
     completion: Run | None = None
     lock: threading.RLock = field(default_factory=threading.RLock)
     _remembered: dict[str, tuple[int, Any]] = field(default_factory=dict)
+    _candidates: tuple[int, Candidates | None] = (-1, None)
+
+    @property
+    def mesh_key(self) -> str:
+        """Stands for the mesh: the content of its file, and how that was read."""
+        return f"{self.source_sha256}.{self.source.facts.file_format}"
 
     @property
     def parts(self) -> PartSet | None:
@@ -87,6 +94,16 @@ class Document:
     def is_completion_stale(self) -> bool:
         """Whether the parts were changed after they were closed."""
         return self.completed_of is not None and not _same_cut(self.completed_of, self.parts)
+
+    @property
+    def candidates(self) -> Candidates | None:
+        """The masks that wait for a choice; None once the parts were changed."""
+        revision, candidates = self._candidates
+        return candidates if revision == self.revision else None
+
+    def set_candidates(self, candidates: Candidates | None) -> None:
+        """Offer masks for the parts as they stand; None takes the offer back."""
+        self._candidates = (self.revision, candidates)
 
     def remembered(self, name: str, make: Callable[[], T]) -> T:
         """What `make` gives for the parts as they stand; made again only at another revision."""

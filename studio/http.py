@@ -103,7 +103,7 @@ def _file(studio: Studio) -> Callable[[Request], Response]:
                 return PlainTextResponse("There is no such file.\n", status_code=404)
         extension = where["name"].rpartition(".")[2]
         headers = dict(_SAFE)
-        if where["name"] != VIEW:
+        if where["name"] != VIEW and where["kind"] != results.MASKS:
             headers["Content-Disposition"] = f'attachment; filename="{where["name"]}"'
         return Response(content, media_type=_MEDIA_TYPES[extension], headers=headers)
 
@@ -111,6 +111,8 @@ def _file(studio: Studio) -> Callable[[Request], Response]:
 
 
 def _content(document: Document, kind: str, name: str) -> bytes:
+    if kind == results.MASKS:
+        return results.mask_glb(document, name)
     if kind not in (results.INPUT, results.PARTS, results.COMPLETED):
         raise KeyError(kind)
     if name == VIEW:

@@ -27,10 +27,18 @@ from partwise.geometry.aabb import part_aabbs
 from partwise.geometry.export import ExportPart, MeshFormat, write_mesh, write_parts_glb
 from partwise.geometry.labels import members_by_label
 from partwise.geometry.mesh_io import SourceMesh
-from partwise.geometry.parts import exploded_offsets, hex_colour, part_colour, split_by_label
+from partwise.geometry.parts import (
+    cut_out,
+    exploded_offsets,
+    hex_colour,
+    part_colour,
+    split_by_label,
+)
+from studio.candidates import Candidates
 from studio.document import Document, Part, PartSet, Run
 
-PARTS, COMPLETED, INPUT = "parts", "completed", "input"
+PARTS, COMPLETED, INPUT, MASKS = "parts", "completed", "input", "masks"
+NO_PART = -1
 MESH_FORMATS: tuple[MeshFormat, ...] = ("glb", "obj", "stl")
 NEUTRAL = (176, 182, 192)
 EXPLODE_AMOUNT = 0.6
@@ -119,8 +127,53 @@ def _completed_aabb(document: Document, done: CompletedPart) -> NDArray[np.float
 
 
 def view_glb(document: Document, kind: str) -> bytes:
-    """What the viewer shows: the input in one colour, the parts, or the closed parts."""
-    return write_parts_glb([_export(s, kind) for s in _shapes(document, kind)], is_shaded=True)
+    """What the viewer shows: the input in one colour, the parts, or the closed parts.
+
+    Faces without a part are a grey node beside the parts, number −1.
+    """
+    exports = [_export(s, kind) for s in _shapes(document, kind)]
+    if kind == PARTS:
+        exports += _uncovered(document)
+    return write_parts_glb(exports, is_shaded=True)
+
+
+def _uncovered(document: Document) -> list[ExportPart]:
+    rest = np.nonzero(_require_parts(document).face_labels == NO_PART)[0]
+    if not len(rest):
+        return []
+    surface = cut_out(document.source.vertices, document.source.faces, rest, NO_PART)
+    return [ExportPart(NO_PART, "No part", NEUTRAL, surface.vertices, surface.faces)]
+
+
+def mask_names(document: Document) -> list[str]:
+    """The names of the pictures of the masks that wait for a choice, in their order."""
+    candidates = document.candidates
+    if candidates is None:
+        return []
+    return [f"{candidates.key}-{i}.glb" for i in range(len(candidates.masks))]
+
+
+def mask_glb(document: Document, name: str) -> bytes:
+    """One of the pictures of `mask_names`, made once; raises `KeyError` for another name."""
+    names, candidates = mask_names(document), document.candidates
+    if candidates is None or name not in names:
+        raise KeyError(name)
+    index = names.index(name)
+    if index not in candidates.glbs:
+        candidates.glbs[index] = _mask_glb(document, candidates, index)
+    return candidates.glbs[index]
+
+
+def _mask_glb(document: Document, candidates: Candidates, index: int) -> bytes:
+    """The faces of a mask, in a node for each part that they lie in, so that they move with it."""
+    mesh, parts = document.source, document.parts
+    labels = mesh.face_nodes if parts is None else parts.face_labels
+    chosen = np.nonzero(candidates.masks[index].faces)[0]
+    exports = []
+    for label, own in members_by_label(labels[chosen]).items():
+        surface = cut_out(mesh.vertices, mesh.faces, chosen[own], label)
+        exports.append(ExportPart(label, "Mask", NEUTRAL, surface.vertices, surface.faces))
+    return write_parts_glb(exports)
 
 
 def downloads(document: Document, kind: str) -> list[str]:

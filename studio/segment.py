@@ -2,18 +2,53 @@
 
 import logging
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
+
+import numpy as np
+from numpy.typing import NDArray
 
 from partwise.core.errors import ConfigError
 from partwise.core.progress import CancelToken, ProgressCallback
 from partwise.geometric.segment import Segmentation, SegmentSettings
 from partwise.geometry.mesh_io import SourceMesh
 from partwise.geometry.parts import default_part_names
-from studio.catalog import AUTO, SEGMENT, Engines
-from studio.configuration import Preset
-from studio.document import Part, PartSet, Run
+from partwise.p3sam.cost import pair_count
+from partwise.p3sam.settings import P3SamSettings
+from studio import p3sam
+from studio.catalog import AUTO, P3SAM, SEGMENT, EngineChoice, Engines
+from studio.configuration import Configuration
+from studio.document import Document, Part, PartSet, Run
 
 logger = logging.getLogger(__name__)
+
+MAX_PART_COUNT = 200
+MAX_SEED = 2**31 - 1
+MAX_POINT_NUM = 1_000_000
+MAX_PROMPT_NUM = 10_000
+
+
+@dataclass(frozen=True)
+class P3SamChoice:
+    """What a person set of P3-SAM's settings; None leaves the preset's or the configured value."""
+
+    point_num: int | None = None
+    prompt_num: int | None = None
+    prompt_batch: int | None = None
+    precision: str | None = None
+    is_connected: bool | None = None
+    is_post_processed: bool | None = None
+
+
+@dataclass(frozen=True)
+class SegmentOptions:
+    """How to segment, for whichever engine runs."""
+
+    geometric: SegmentSettings
+    p3sam: P3SamSettings
+
+    def of(self, engine: str) -> SegmentSettings | P3SamSettings:
+        """The settings of one engine."""
+        return self.p3sam if engine == P3SAM else self.geometric
 
 
 @dataclass(frozen=True)
@@ -21,7 +56,8 @@ class SegmentRequest:
     """What to segment and how; `engine` is "auto", "geometric" or "p3sam"."""
 
     mesh: SourceMesh
-    settings: SegmentSettings
+    mesh_key: str
+    options: SegmentOptions
     engine: str = AUTO
 
 
@@ -33,25 +69,67 @@ class SegmentResult:
     run: Run
 
 
-MAX_PART_COUNT = 200
-MAX_SEED = 2**31 - 1
+def options_for(
+    configuration: Configuration,
+    preset: str,
+    *,
+    part_count: int | None = None,
+    detail: float = 0.5,
+    seed: int | None = None,
+    chosen: P3SamChoice | None = None,
+) -> SegmentOptions:
+    """A preset's settings with a person's own; raises `ConfigError` when out of range.
 
-
-def settings_for(
-    preset: Preset, *, part_count: int | None, detail: float, seed: int
-) -> SegmentSettings:
-    """The settings of a preset with a person's own; raises `ConfigError` when out of range."""
+    seed: None leaves each engine its own.
+    """
     if part_count is not None and not 1 <= part_count <= MAX_PART_COUNT:
         raise ConfigError(
             f"The number of parts is {part_count}; it goes from 1 to {MAX_PART_COUNT}."
         )
     if not 0 <= detail <= 1:
         raise ConfigError(f"Detail is {detail:g}; it goes from 0 (few parts) to 1 (many parts).")
-    if not 0 <= seed <= MAX_SEED:
+    if seed is not None and not 0 <= seed <= MAX_SEED:
         raise ConfigError(f"The seed is {seed}; it goes from 0 to {MAX_SEED}.")
-    return SegmentSettings(
-        part_count=part_count, detail=detail, working_faces=preset.working_faces, seed=seed
+    geometric = SegmentSettings(
+        part_count=part_count,
+        detail=detail,
+        working_faces=configuration.preset(preset).working_faces,
     )
+    if seed is not None:
+        geometric = replace(geometric, seed=seed)
+    return SegmentOptions(geometric, _p3sam_settings(configuration, preset, seed, chosen))
+
+
+def _p3sam_settings(
+    configuration: Configuration, preset: str, seed: int | None, chosen: P3SamChoice | None
+) -> P3SamSettings:
+    given = asdict(chosen or P3SamChoice())
+    values = {key: value for key, value in given.items() if value is not None}
+    if seed is not None:
+        values["seed"] = seed
+    for key, most in (("point_num", MAX_POINT_NUM), ("prompt_num", MAX_PROMPT_NUM)):
+        if values.get(key, 0) > most:
+            raise ConfigError(f"{key} is {values[key]}; it goes up to {most}.")
+    try:
+        return replace(configuration.p3sam_settings(preset), **values)
+    except ValueError as err:
+        raise ConfigError(f"P3-SAM: {err}.") from err
+
+
+def choose_engine(
+    engines: Engines, requested: str, options: SegmentOptions, mesh_key: str | None = None
+) -> EngineChoice:
+    """The engine that `run` would take; raises as `Engines.choose` does."""
+    return engines.choose(
+        SEGMENT, requested, neural_s=neural_seconds(engines, options.p3sam, mesh_key)
+    )
+
+
+def neural_seconds(engines: Engines, settings: P3SamSettings, mesh_key: str | None) -> float:
+    """About how long P3-SAM would take here; 0 when its masks are kept from before."""
+    if mesh_key is not None and p3sam.has_masks(engines, mesh_key, settings):
+        return 0.0
+    return engines.pace.seconds_for(settings.precision, pair_count(settings))
 
 
 def run(
@@ -59,24 +137,14 @@ def run(
 ) -> SegmentResult:
     """Choose the engine and run it; raises `AppError` kinds, `Cancelled` when told to stop."""
     started = time.perf_counter()
-    choice = engines.choose(SEGMENT, request.engine)
-    mesh = request.mesh
-    segmentation: Segmentation = engines.pool.run(
-        "partwise.geometric.segment:segment_mesh",
-        mesh.vertices,
-        mesh.faces,
-        settings=request.settings,
-        face_nodes=mesh.face_nodes,
-        file_faces=mesh.file_faces,
-        limits=engines.job_limits,
-        progress=progress,
-        cancel=cancel,
-    )
+    choice = choose_engine(engines, request.engine, request.options, request.mesh_key)
+    work = _by_p3sam if choice.name == P3SAM else _by_geometry
+    labels, stage_seconds = work(request, engines, progress, cancel)
     elapsed_s = time.perf_counter() - started
-    parts = name_parts(segmentation, mesh)
+    parts = name_parts(labels, request.mesh)
     logger.info(
         "segmented %d faces into %d parts in %.2f s (%s)",
-        len(mesh.faces),
+        len(request.mesh.faces),
         len(parts.parts),
         elapsed_s,
         choice.name,
@@ -87,15 +155,52 @@ def run(
             job=SEGMENT,
             engine=choice.name,
             engine_reason=choice.reason,
-            settings=asdict(request.settings),
-            stage_seconds=dict(segmentation.stage_seconds),
+            settings=asdict(request.options.of(choice.name)),
+            stage_seconds=stage_seconds,
             elapsed_s=elapsed_s,
         ),
     )
 
 
-def name_parts(segmentation: Segmentation, mesh: SourceMesh) -> PartSet:
+Labelled = tuple[NDArray[np.int32], dict[str, float]]
+
+
+def _by_geometry(
+    request: SegmentRequest, engines: Engines, progress: ProgressCallback, cancel: CancelToken
+) -> Labelled:
+    mesh = request.mesh
+    segmentation: Segmentation = engines.pool.run(
+        "partwise.geometric.segment:segment_mesh",
+        mesh.vertices,
+        mesh.faces,
+        settings=request.options.geometric,
+        face_nodes=mesh.face_nodes,
+        file_faces=mesh.file_faces,
+        limits=engines.job_limits,
+        progress=progress,
+        cancel=cancel,
+    )
+    return segmentation.face_labels, dict(segmentation.stage_seconds)
+
+
+def _by_p3sam(
+    request: SegmentRequest, engines: Engines, progress: ProgressCallback, cancel: CancelToken
+) -> Labelled:
+    job = p3sam.Job(request.mesh, request.mesh_key, request.options.p3sam)
+    found = p3sam.segment(job, engines, p3sam.Watch(progress, cancel))
+    return found.face_labels, found.stage_seconds
+
+
+def name_parts(face_labels: NDArray[np.int32], mesh: SourceMesh) -> PartSet:
     """Give each label a name (the file's own where it fits) and a colour."""
-    labels = segmentation.face_labels
-    names = default_part_names(labels, mesh.face_nodes, mesh.node_names)
-    return PartSet(labels, tuple(Part(i, name, i) for i, name in enumerate(names)))
+    names = default_part_names(face_labels, mesh.face_nodes, mesh.node_names)
+    return PartSet(face_labels, tuple(Part(i, name, i) for i, name in enumerate(names)))
+
+
+def is_stale(document: Document, options: SegmentOptions) -> bool:
+    """Whether the parts were made with other settings than these."""
+    run = document.segmentation
+    if run is None or not run.settings:
+        return False
+    present = options.of(run.engine)
+    return run.settings != {f.name: getattr(present, f.name) for f in fields(present)}

@@ -35,10 +35,12 @@ def load_settings(
     *,
     file: Path | None = None,
     environment: Mapping[str, str] | None = None,
+    other_names: Mapping[str, str] | None = None,
     overrides: Mapping[str, object] | None = None,
 ) -> Loaded[T]:
     """Fill the dataclass `kind`; its environment names are PARTWISE_<SECTION>_<FIELD>.
 
+    `other_names` are further names of the environment, each with the field that it sets; ours win.
     `overrides` come from the command line; entries of None there mean "not given".
     Raises `ConfigError` with the place and the key.
     """
@@ -56,6 +58,9 @@ def load_settings(
 
     if file is not None and file.exists():
         take(file.name, _read_yaml(file))
+    for name, key in (other_names or {}).items():
+        if environment is not None and name in environment:
+            take(name, {key: environment[name]})
     for key in hints:
         name = f"{ENVIRONMENT_PREFIX}_{section}_{key}".upper()
         if environment is not None and name in environment:

@@ -15,7 +15,7 @@ import gradio as gr
 from partwise.core.errors import AppError
 from partwise.vram.export import status_payload
 from studio import load, results
-from studio.segment import settings_for
+from studio.segment import options_for
 from studio.ui import flows
 from studio.ui.errors import as_toast
 from studio.ui.flows import Status
@@ -68,7 +68,7 @@ class _Endpoints:
         preset: str = "balanced",
         part_count: int = 0,
         detail: float = 0.5,
-        seed: int = 0,
+        seed: int | None = None,
         engine: str = "auto",
     ) -> Answers:
         """Cut a mesh into parts. part_count 0 lets the engine choose the number."""
@@ -85,7 +85,7 @@ class _Endpoints:
         preset: str = "balanced",
         part_count: int = 0,
         detail: float = 0.5,
-        seed: int = 0,
+        seed: int | None = None,
         engine: str = "auto",
     ) -> Answers:
         """Make each part a closed mesh; labels: a .npy of one integer per face, else segmented."""
@@ -130,14 +130,17 @@ class _Call:
         with taken_upload(self._session, mesh) as (own, name):
             yield from self._follow(flows.open_mesh(self._studio, self._session, own, name))
 
-    def cut(self, preset: str, part_count: int, detail: float, seed: int, engine: str) -> Answers:
-        settings = settings_for(
-            self._studio.configuration.preset(preset),
+    def cut(
+        self, preset: str, part_count: int, detail: float, seed: int | None, engine: str
+    ) -> Answers:
+        options = options_for(
+            self._studio.configuration,
+            preset,
             part_count=int(part_count) or None,
             detail=float(detail),
-            seed=int(seed),
+            seed=None if seed is None else int(seed),
         )
-        yield from self._follow(flows.cut(self._studio, self._session, settings, engine))
+        yield from self._follow(flows.cut(self._studio, self._session, options, engine))
 
     def take_labels(self, labels: str) -> None:
         document = self._session.require_document()

@@ -6,7 +6,7 @@ import os
 import gradio as gr
 
 from partwise.core.errors import ConfigError
-from studio.configuration import Configuration
+from studio.access import host_of
 from studio.http import build_routes
 from studio.ui.layout import STYLE, build_page
 from studio.ui.viewer import viewer_head
@@ -56,13 +56,6 @@ def launch_page(studio: Studio, *, open_browser: bool = False, block: bool = Tru
     if block:
         page.block_thread()
     return page
-
-
-def host_of(configuration: Configuration) -> str:
-    """The address to listen on; a Space names it in gradio's own variable."""
-    is_chosen = configuration.sources["app.host"] not in ("default", "app.yaml")
-    host = configuration.app.host
-    return host if is_chosen else os.environ.get("GRADIO_SERVER_NAME", host)
 
 
 def _theme() -> gr.themes.Base:

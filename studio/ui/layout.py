@@ -6,7 +6,7 @@ from typing import Any
 import gradio as gr
 
 from partwise import __version__
-from studio.catalog import GENERATE, LICENCE, SEGMENT
+from studio.catalog import GENERATE, GEOMETRIC, LICENCE, SEGMENT
 from studio.configuration import ROOT
 from studio.ui import api, zerogpu
 from studio.ui.flows import Status
@@ -68,15 +68,16 @@ def _build_tabs(studio: Studio) -> None:
 
 def _header(studio: Studio) -> str:
     device = studio.monitor.device_label()
-    engines = " · ".join(
-        f"{job} by {studio.engines.choose(job).title.lower()}" for job in (SEGMENT, GENERATE)
-    )
+    choices = {job: studio.engines.choose(job) for job in (SEGMENT, GENERATE)}
+    engines = " · ".join(f"{job} by {choice.title}" for job, choice in choices.items())
+    neural = [choice.title for choice in choices.values() if choice.name != GEOMETRIC]
+    chip = " + ".join(neural) or "Built-in engine"
     note = f"Neural models: {LICENCE}. Their weights are not included."
     return f"""
 <header class="pw-header">
   <h1>Partwise <small>{escape(__version__)}</small></h1>
   <span class="pw-chip" title="Where the work is done">{escape(device)}</span>
-  <span class="pw-chip" title="{escape(engines)}">Built-in engine</span>
+  <span class="pw-chip" title="{escape(engines)}">{escape(chip)}</span>
   <span class="pw-licence">{escape(note)}</span>
   <button type="button" class="pw-theme" aria-label="Switch between light and dark">◐</button>
 </header>"""

@@ -1,15 +1,23 @@
 """The Segment tab: a mesh in by upload or example, parts out, edits of the parts."""
 
 from collections.abc import Generator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import gradio as gr
 
 from partwise.core.errors import AppError, ConfigError
-from partwise.geometric.segment import SegmentSettings
-from studio.catalog import AUTO, GEOMETRIC, SEGMENT
-from studio.segment import MAX_PART_COUNT, settings_for
+from partwise.p3sam.settings import PRECISIONS
+from studio.candidates import Point
+from studio.catalog import AUTO, GEOMETRIC, NEURAL_MODELS, P3SAM
+from studio.segment import (
+    MAX_PART_COUNT,
+    P3SamChoice,
+    SegmentOptions,
+    choose_engine,
+    is_stale,
+    options_for,
+)
 from studio.ui import examples, flows, views
 from studio.ui.errors import as_toast, shown
 from studio.ui.flows import Status, Steps
@@ -20,6 +28,7 @@ from studio.workspace import Session
 
 FILE_TYPES = [".glb", ".gltf", ".obj", ".ply", ".stl", ".off", ".3mf"]
 DEFAULT_PRESET = "balanced"
+CONNECTED, MERGED, NEAREST = "connected", "merged", "nearest"
 BUSY_STATES = ("checking", "queued", "loading", "running", "cancelling")
 Updates = Generator[tuple[Any, ...], None, None]
 JOB: dict[str, Any] = {
@@ -34,6 +43,9 @@ AT_ONCE: dict[str, Any] = {
     "queue": False,
     "trigger_mode": "multiple",
 }
+
+
+ACTION: dict[str, Any] = JOB | {"trigger_mode": "multiple"}
 
 
 @dataclass(frozen=True)
@@ -52,26 +64,50 @@ class _Controls:
     part_count: gr.Slider
     detail: gr.Slider
     seed: gr.Number
+    point_num: gr.Number
+    prompt_num: gr.Number
+    prompt_batch: gr.Number
+    precision: gr.Dropdown
+    variant: gr.Dropdown
 
     def inputs(self) -> list[Any]:
         """The components in the order in which `_Choice` takes their values."""
-        return [self.preset, self.engine, self.is_auto, self.part_count, self.detail, self.seed]
+        return [getattr(self, field.name) for field in fields(self)]
 
 
 class _Choice:
     """What the person has set; the values come from the browser and are checked here."""
 
     def __init__(self, studio: Studio, values: tuple[Any, ...]) -> None:
-        preset, self.engine, is_auto, part_count, detail, seed = values
-        self.preset = studio.configuration.preset(str(preset))
+        self._studio = studio
+        preset, self.engine, is_auto, part_count, detail, seed, *neural = values
+        self._preset = str(preset)
         self._part_count = None if is_auto else int(part_count or 0)
-        self._detail, self._seed = float(detail or 0), int(seed or 0)
-
-    def settings(self) -> SegmentSettings:
-        """The settings of a run; raises `ConfigError` when out of range."""
-        return settings_for(
-            self.preset, part_count=self._part_count, detail=self._detail, seed=self._seed
+        self._detail, self._seed = float(detail or 0), _whole(seed)
+        point_num, prompt_num, prompt_batch, precision, variant = neural
+        self._p3sam = P3SamChoice(
+            _whole(point_num),
+            _whole(prompt_num),
+            _whole(prompt_batch),
+            str(precision) if precision else None,
+            is_connected=None if not variant else variant != NEAREST,
+            is_post_processed=None if not variant else variant == MERGED,
         )
+
+    def options(self) -> SegmentOptions:
+        """The settings of a run; raises `ConfigError` when out of range."""
+        return options_for(
+            self._studio.configuration,
+            self._preset,
+            part_count=self._part_count,
+            detail=self._detail,
+            seed=self._seed,
+            chosen=self._p3sam,
+        )
+
+
+def _whole(value: Any) -> int | None:
+    return None if value is None or value == "" else int(value)
 
 
 class _Page:
@@ -105,15 +141,30 @@ class _Page:
     def show(self, session: Session, status: Status, choice: _Choice) -> tuple[Any, ...]:
         """The values of all components."""
         document, is_busy = session.document, status.state in BUSY_STATES
-        engine = self.studio.engines.choose(SEGMENT, choice.engine)
         return (
-            views.segment_view(session, status),
+            views.segment_view(session, status, self._why_no_prompts(), is_busy=is_busy),
             views.facts_html(session, self.studio.configuration.mesh),
-            views.plan_html(session, engine, choice.preset.working_faces),
+            self._plan(session, choice),
             gr.Button(interactive=document is not None and not is_busy),
             gr.Button(interactive=is_busy),
             gr.Button(interactive=bool(document and document.parts) and not is_busy),
         )
+
+    def _plan(self, session: Session, choice: _Choice) -> str:
+        """The line before the run, or why these settings cannot run."""
+        engines, document = self.studio.engines, session.document
+        try:
+            options = choice.options()
+            engine = choose_engine(
+                engines, choice.engine, options, document.mesh_key if document else None
+            )
+        except AppError as err:
+            return views.plan_problem_html(err.message)
+        return views.plan_html(session, engine, options, engines)
+
+    def _why_no_prompts(self) -> str:
+        model = next(model for model in NEURAL_MODELS if model.name == P3SAM)
+        return model.why_unavailable(self.studio.engines.weights_dir) or ""
 
     def session(self, request: gr.Request) -> Session:
         """The session of the page that sent the event."""
@@ -144,17 +195,51 @@ def build_segment_tab(studio: Studio) -> SegmentTab:
 
 
 def _build_controls(preset: gr.Radio) -> _Controls:
-    with gr.Accordion("Advanced", open=False), gr.Row():
-        engine = gr.Dropdown(
-            [("Automatic", AUTO), ("Built-in geometric", GEOMETRIC)], value=AUTO, label="Engine"
-        )
-        is_auto = gr.Checkbox(True, label="Choose the number of parts", elem_id="auto-count")
-        part_count = gr.Slider(
-            1, MAX_PART_COUNT, 6, step=1, label="Number of parts", elem_id="part-count"
-        )
-        detail = gr.Slider(0, 1, 0.5, step=0.05, label="Detail: fewer ↔ more parts")
-        seed = gr.Number(0, label="Seed", precision=0, minimum=0)
-    return _Controls(preset, engine, is_auto, part_count, detail, seed)
+    with gr.Accordion("Advanced", open=False, elem_id="advanced"):
+        with gr.Row():
+            engine = gr.Dropdown(
+                [("Automatic", AUTO), ("Built-in geometric", GEOMETRIC), ("P3-SAM", P3SAM)],
+                value=AUTO,
+                label="Engine",
+                elem_id="engine",
+            )
+            seed = gr.Number(None, label="Seed (empty: the engine's own)", precision=0, minimum=0)
+        with gr.Row():
+            is_auto = gr.Checkbox(
+                True, label="Built-in: choose the number of parts", elem_id="auto-count"
+            )
+            part_count = gr.Slider(
+                1, MAX_PART_COUNT, 6, step=1, label="Number of parts", elem_id="part-count"
+            )
+            detail = gr.Slider(0, 1, 0.5, step=0.05, label="Detail: fewer ↔ more parts")
+        with gr.Row():
+            point_num = _number("P3-SAM: points (empty: the preset's)", "point-num")
+            prompt_num = _number("Prompts (empty: the preset's)", "prompt-num")
+            prompt_batch = _number("Prompts in one pass (same result)", "prompt-batch")
+        with gr.Row():
+            precision = gr.Dropdown(
+                [("As configured", ""), *((name, name) for name in PRECISIONS)],
+                value="",
+                label="P3-SAM: precision of the heads",
+            )
+            variant = gr.Dropdown(
+                [
+                    ("As configured", ""),
+                    ("Spread over connected faces", CONNECTED),
+                    ("… and small parts merged", MERGED),
+                    ("By the nearest points", NEAREST),
+                ],
+                value="",
+                label="P3-SAM: faces",
+            )
+    return _Controls(
+        preset, engine, is_auto, part_count, detail, seed,
+        point_num, prompt_num, prompt_batch, precision, variant,
+    )  # fmt: skip
+
+
+def _number(label: str, elem_id: str) -> gr.Number:
+    return gr.Number(None, label=label, precision=0, minimum=1, elem_id=elem_id)
 
 
 def _wire_opening(page: _Page, upload: gr.File, cards: gr.HTML) -> None:
@@ -187,7 +272,7 @@ def _wire_cutting(page: _Page) -> None:
         session, choice = page.session(request), _Choice(studio, values)
 
         def steps() -> Steps[None]:
-            yield from flows.cut(studio, session, choice.settings(), choice.engine)
+            yield from flows.cut(studio, session, choice.options(), choice.engine)
 
         yield from page.play(session, choice, steps())
 
@@ -206,17 +291,28 @@ def _wire_cutting(page: _Page) -> None:
 
 
 def _wire_edits(page: _Page) -> None:
-    def edit_parts(event: gr.EventData, request: gr.Request, *values: Any) -> tuple[Any, ...]:
+    def act(event: gr.EventData, request: gr.Request, *values: Any) -> Updates:
         session, choice = page.session(request), _Choice(page.studio, values)
         try:
-            flows.apply_edit(session, parse_action(event._data))
-        except AppError as err:
-            raise as_toast(err) from err
+            action = parse_action(event._data)
         except ValueError as err:  # the viewer's own checks, in words for the person
             raise as_toast(AppError(str(err))) from err
-        return page.show(session, idle_status(session, choice), choice)
+        if action.action == "prompt" and action.point is not None:
+            yield from ask(session, choice, action.point)
+            return
+        try:
+            flows.apply_edit(session, action)
+        except AppError as err:
+            raise as_toast(err) from err
+        yield page.show(session, idle_status(session, choice), choice)
 
-    page.viewer.submit(edit_parts, page.controls.inputs(), page.outputs(), **AT_ONCE)
+    def ask(session: Session, choice: _Choice, point: Point) -> Updates:
+        def steps() -> Steps[None]:
+            yield from flows.ask_at(page.studio, session, point, choice.options())
+
+        yield from page.play(session, choice, steps())
+
+    page.viewer.submit(act, page.controls.inputs(), page.outputs(), **ACTION)
 
 
 def idle_status(session: Session, choice: _Choice) -> Status:
@@ -225,11 +321,11 @@ def idle_status(session: Session, choice: _Choice) -> Status:
     if session.is_busy:
         return Status("running")
     try:
-        settings = choice.settings()
+        options = choice.options()
     except ConfigError as err:
         return Status("error", err.message)
     if document is None or document.segmentation is None:
         return Status("ready")
-    if document.segmentation.settings not in ({}, asdict(settings)):
+    if is_stale(document, options):
         return Status("stale", "The settings were changed. Segment again to apply them.")
     return Status("done")

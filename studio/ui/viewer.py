@@ -9,11 +9,13 @@ import hashlib
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import gradio as gr
+
+from studio.candidates import MAX_CANDIDATES, Point
 
 BUNDLE: Final = Path(__file__).resolve().parents[2] / "assets" / "viewer"
 BUNDLE_URL: Final = "partwise/viewer"  # relative, so that it holds under a root path too
@@ -24,9 +26,14 @@ STATES: Final = (
 )  # fmt: skip
 KINDS: Final = ("input", "parts", "completed")
 PART_STATES: Final = ("open", "closed", "surface")
-LEAST_PARTS: Final = {"merge": 2, "split": 1, "rename": 1, "undo": 0, "select": 0}
+LEAST_PARTS: Final = {
+    "merge": 2, "split": 1, "rename": 1, "undo": 0, "select": 0,
+    "prompt": 0, "take": 0, "dismiss": 0,
+}  # fmt: skip
+TAKE_MODES: Final = ("new", "add", "cut")
 MAX_NAME_LENGTH: Final = 200
 MAX_PART_IDS: Final = 10_000
+LARGEST_COORDINATE: Final = 1e15  # no mesh that was opened reaches further
 
 _COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
 # gradio finds the names of the events, “submit” and “select”, in this text.
@@ -73,12 +80,32 @@ class DownloadLink:
 
 
 @dataclass(frozen=True)
+class MaskCandidate:
+    """One of the masks that answer a point. `glb_url` is relative to the page: the mask's faces,
+    in a node for each part (`extras.part_id`) that they lie in."""
+
+    index: int
+    iou: float
+    faces: int
+    area_percent: float
+    glb_url: str
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.index < MAX_CANDIDATES:
+            raise ValueError(f"a mask is number 0 to {MAX_CANDIDATES - 1}, not {self.index}")
+        if not math.isfinite(self.iou):
+            raise ValueError(f"a mask's predicted IoU is a finite number, not {self.iou}")
+
+
+@dataclass(frozen=True)
 class ViewerState:
     """All that the component shows.
 
     While `mesh_key` stays the same the browser keeps camera, explosion, selection and hidden parts.
     `glb_url` is relative to the page and changes when the file's content does; the file has one
     named node per part with `extras.part_id`. `progress` is in [0, 1] or None for unknown.
+    `prompt_hint` says why points cannot be clicked; without it and without `can_prompt` the page
+    does not speak of them. `prompt_point` is in mesh coordinates.
     """
 
     mesh_key: str = ""
@@ -95,6 +122,10 @@ class ViewerState:
     downloads: tuple[DownloadLink, ...] = ()
     engine: str = ""
     elapsed_s: float | None = None
+    can_prompt: bool = False
+    prompt_hint: str = ""
+    candidates: tuple[MaskCandidate, ...] = ()
+    prompt_point: Point | None = None
 
     def __post_init__(self) -> None:
         if self.state not in STATES:
@@ -103,6 +134,10 @@ class ViewerState:
             raise ValueError(f"a viewer shows one of {KINDS}, not “{self.kind}”")
         if self.progress is not None and not math.isfinite(self.progress):
             raise ValueError(f"progress is a share from 0 to 1 or None, not {self.progress}")
+        if len({mask.index for mask in self.candidates}) != len(self.candidates):
+            raise ValueError(f"two of the masks have one number: {self.candidates}")
+        if self.prompt_point is not None and not all(map(math.isfinite, self.prompt_point)):
+            raise ValueError(f"a point has three finite coordinates, not {self.prompt_point}")
 
     def to_value(self) -> dict[str, object]:
         """The state as the component's value, ready for JSON."""
@@ -111,15 +146,20 @@ class ViewerState:
 
 @dataclass(frozen=True)
 class ViewerAction:
-    """What the person did: an edit (merge, split, rename, undo) or a new selection.
+    """What the person did: an edit (merge, split, rename, undo), a new selection, or a step with
+    a point prompt (prompt, take, dismiss).
 
-    `revision` is the one that was on the screen, or None.
+    `revision` is the one that was on the screen, or None. `point` is that of a prompt, in mesh
+    coordinates; `index` and `mode` (one of `TAKE_MODES`) are those of a mask that is taken.
     """
 
     action: str
     part_ids: tuple[int, ...] = ()
     name: str = ""
     revision: int | None = None
+    point: Point | None = None
+    index: int | None = None
+    mode: str = ""
 
 
 def parse_action(payload: object) -> ViewerAction:
@@ -142,7 +182,39 @@ def parse_action(payload: object) -> ViewerAction:
         raise ValueError(f"To {action}, select one part only; {len(part_ids)} are selected.")
     name = _name(payload.get("name")) if action == "rename" else ""
     revision = payload.get("revision")
-    return ViewerAction(action, part_ids, name, revision if _is_id(revision) else None)
+    parsed = ViewerAction(action, part_ids, name, revision if _is_id(revision) else None)
+    if action == "prompt":
+        return replace(parsed, point=_point(payload.get("point")))
+    if action == "take":
+        return _take(parsed, payload)
+    return parsed
+
+
+def _take(parsed: ViewerAction, payload: dict[Any, Any]) -> ViewerAction:
+    index, mode = payload.get("index"), payload.get("mode")
+    if not isinstance(index, int) or not _is_id(index) or index >= MAX_CANDIDATES:
+        raise ValueError(f"The viewer chose a mask that cannot exist; there are {MAX_CANDIDATES}.")
+    if not isinstance(mode, str) or mode not in TAKE_MODES:
+        raise ValueError("A mask becomes a new part, is added to a part, or is cut from one.")
+    if mode != "new" and len(parsed.part_ids) != 1:
+        raise ValueError(
+            f"Select the one part to {mode} the mask {'to' if mode == 'add' else 'from'}; "
+            f"{len(parsed.part_ids)} are selected."
+        )
+    return replace(parsed, index=index, mode=mode)
+
+
+def _point(given: object) -> Point:
+    if not isinstance(given, list) or len(given) != 3 or not all(map(_is_coordinate, given)):
+        raise ValueError("The viewer sent a point that cannot lie on the mesh. Click again.")
+    x, y, z = map(float, given)
+    return x, y, z
+
+
+def _is_coordinate(value: object) -> bool:
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    return abs(value) <= LARGEST_COORDINATE  # false for NaN too
 
 
 def _is_id(value: object) -> bool:

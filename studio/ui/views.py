@@ -3,17 +3,21 @@
 Pure translation: a document and a status in, plain values for the components out.
 """
 
+from dataclasses import replace
 from html import escape
 
 from partwise.geometric.complete import closed_count
 from partwise.geometry.mesh_io import MeshFacts, MeshLimits
 from partwise.geometry.parts import hex_colour
+from partwise.p3sam.cost import peak_bytes
+from partwise.p3sam.settings import P3SamSettings
 from studio import results
-from studio.catalog import EngineChoice
+from studio.catalog import P3SAM, EngineChoice, Engines, in_words
 from studio.document import Document, Run
 from studio.http import VIEW, file_url
+from studio.segment import SegmentOptions, neural_seconds
 from studio.ui.flows import Status
-from studio.ui.viewer import DownloadLink, ViewerPart, ViewerState
+from studio.ui.viewer import DownloadLink, MaskCandidate, ViewerPart, ViewerState
 from studio.workspace import Session
 
 EMPTY_SEGMENT = "Drop a mesh above or pick an example."
@@ -21,13 +25,23 @@ EMPTY_GENERATE = "Segment a mesh first, then send its parts here."
 _DOWNLOAD_LABELS = {"face_ids.npy": "labels .npy", "face_ids.json": "labels .json"}
 
 
-def segment_view(session: Session, status: Status) -> dict[str, object]:
+def segment_view(
+    session: Session, status: Status, why_no_prompts: str = "", *, is_busy: bool = False
+) -> dict[str, object]:
     """The viewer of the Segment tab: the parts when there are some, else the mesh."""
     document = session.document
     if document is None:
         return _empty(status, EMPTY_SEGMENT)
     kind = results.INPUT if document.parts is None else results.PARTS
-    return _filled(session, document, kind, status)
+    with document.lock:
+        offer = document.candidates
+        return replace(
+            _filled(session, document, kind, status),
+            candidates=_mask_candidates(session, document),
+            prompt_point=offer.point if offer else None,
+            can_prompt=not why_no_prompts and not is_busy,
+            prompt_hint=why_no_prompts,
+        ).to_value()
 
 
 def generate_view(session: Session, status: Status) -> dict[str, object]:
@@ -38,7 +52,7 @@ def generate_view(session: Session, status: Status) -> dict[str, object]:
     kind = results.PARTS if document.completed_of is None else results.COMPLETED
     if kind == results.COMPLETED and status.state == "ready":
         status = completed_status(document)
-    return _filled(session, document, kind, status)
+    return _filled(session, document, kind, status).to_value()
 
 
 def completed_status(document: Document) -> Status:
@@ -61,7 +75,7 @@ def _empty(status: Status, hint: str) -> dict[str, object]:
     ).to_value()
 
 
-def _filled(session: Session, document: Document, kind: str, status: Status) -> dict[str, object]:
+def _filled(session: Session, document: Document, kind: str, status: Status) -> ViewerState:
     with document.lock:
         run = {results.PARTS: document.segmentation, results.COMPLETED: document.completion}.get(
             kind
@@ -82,7 +96,24 @@ def _filled(session: Session, document: Document, kind: str, status: Status) -> 
             downloads=_download_links(session, document, kind),
             engine=run.engine if run else "",
             elapsed_s=run.elapsed_s if run else None,
-        ).to_value()
+        )
+
+
+def _mask_candidates(session: Session, document: Document) -> tuple[MaskCandidate, ...]:
+    """The masks that wait for a choice, with the addresses of their pictures."""
+    if document.candidates is None:
+        return ()
+    names = results.mask_names(document)
+    return tuple(
+        MaskCandidate(
+            index=i,
+            iou=mask.predicted_iou,
+            faces=int(mask.faces.sum()),
+            area_percent=mask.area_percent,
+            glb_url=file_url(session.capability, results.MASKS, document.revision, name),
+        )
+        for i, (mask, name) in enumerate(zip(document.candidates.masks, names, strict=True))
+    )
 
 
 def _viewer_parts(document: Document, kind: str) -> tuple[ViewerPart, ...]:
@@ -170,20 +201,41 @@ def _bytes(count: int) -> str:
     return f"{count / 1e6:.3g} MB" if count >= 1e6 else f"{count / 1e3:.0f} kB"
 
 
-def plan_html(session: Session, choice: EngineChoice, working_faces: int) -> str:
-    """One line before the run: which engine, why, at what resolution."""
+def plan_html(
+    session: Session, choice: EngineChoice, options: SegmentOptions, engines: Engines
+) -> str:
+    """One line before the run: which engine, why, how much work it is."""
     where = "on the GPU" if choice.needs_gpu else "on the CPU, no GPU memory needed"
     line = f"<strong>{escape(choice.title)}</strong> {where}"
     if choice.reason:
         line += f" ({escape(choice.reason)})"
-    if session.document is not None:
-        faces = session.document.source.facts.n_faces
+    document = session.document
+    if choice.name == P3SAM:
+        mesh_key = document.mesh_key if document else None
+        line += f". {_neural_plan(options.p3sam, engines, mesh_key)}"
+    elif document is not None:
+        faces, working = document.source.facts.n_faces, options.geometric.working_faces
         line += (
-            f". {faces:,} faces are simplified to {working_faces:,} to find the cuts"
-            if faces > working_faces
+            f". {faces:,} faces are simplified to {working:,} to find the cuts"
+            if faces > working
             else f". All {faces:,} faces are used"
         )
     return f"<p class='pw-plan'>{line}.</p>"
+
+
+def _neural_plan(settings: P3SamSettings, engines: Engines, mesh_key: str | None) -> str:
+    seconds = neural_seconds(engines, settings, mesh_key)
+    work = f"{settings.point_num:,} points, {settings.prompt_num:,} prompts"
+    if not seconds:
+        return f"{work}: the masks are kept from before, so only the faces are labelled anew"
+    basis = "by the last run here" if engines.pace.is_measured(settings.precision) else "assumed"
+    size = peak_bytes(settings) / 2**30
+    return f"{work}: about {in_words(seconds)} ({basis}), {size:.1f} GiB at the peak"
+
+
+def plan_problem_html(message: str) -> str:
+    """The line in the plan's place when the settings cannot run."""
+    return f"<p class='pw-plan' role='alert'>{escape(message)}</p>"
 
 
 def generate_plan_html(session: Session, choice: EngineChoice) -> str:

@@ -10,8 +10,7 @@ from typing import Any
 import trimesh
 from gradio_client import Client
 
-from partwise.geometric.segment import SegmentSettings
-from studio.segment import settings_for
+from studio.segment import SegmentOptions, options_for
 from studio.ui import flows
 from studio.workflow import Studio
 from studio.workspace import Session
@@ -109,15 +108,14 @@ def open_and_cut(
     session = studio.workspace.session_for(visit)
     for _ in flows.open_mesh(studio, session, path, path.name):
         pass
-    for _ in flows.cut(studio, session, settings_of(studio, part_count), "auto"):
+    for _ in flows.cut(studio, session, options_of(studio, part_count), "auto"):
         pass
     return session
 
 
-def settings_of(studio: Studio, part_count: int | None = None) -> SegmentSettings:
+def options_of(studio: Studio, part_count: int | None = None) -> SegmentOptions:
     """The settings that take the least time."""
-    preset = studio.configuration.preset("preview")
-    return settings_for(preset, part_count=part_count, detail=0.5, seed=0)
+    return options_for(studio.configuration, "preview", part_count=part_count)
 
 
 def stay_open(studio: Studio) -> Studio:

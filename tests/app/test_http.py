@@ -5,14 +5,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from studio import results
+from studio.candidates import build_candidates
 from studio.configuration import load_configuration
 from studio.http import build_routes
 from studio.ui import flows
+from studio.ui.flows import Status
+from studio.ui.views import segment_view
 from studio.workflow import Studio
 from studio.workspace import Session
 from tests.app.support import Server, open_and_cut
@@ -94,6 +98,30 @@ def test_the_file_of_the_viewer_is_no_attachment(server: Server, session: Sessio
     assert answer.headers["content-type"] == "model/gltf-binary"
     assert "content-disposition" not in answer.headers
     assert answer.content[:4] == b"glTF"
+
+
+def test_the_masks_of_a_point_are_served_while_they_are_on_offer(
+    server: Server, session: Session
+) -> None:
+    document = session.document
+    assert document is not None
+    masks = np.zeros((3, len(document.source.faces)), dtype=bool)
+    masks[:, :7] = True
+    document.set_candidates(build_candidates(document.source, (0, 0, 0), masks, (0.1, 0.2, 0.3)))
+    view = segment_view(session, Status("done"))
+    offered = view["candidates"]
+    assert isinstance(offered, tuple)
+    assert [mask["faces"] for mask in offered] == [7, 7, 7]
+    for mask in offered:
+        answer = httpx.get(f"{server.url}/{mask['glb_url']}")
+        assert answer.status_code == 200
+        assert answer.headers["content-type"] == "model/gltf-binary"
+        assert answer.headers["cache-control"] == "private, no-store"
+        assert "content-disposition" not in answer.headers
+        assert answer.content[:4] == b"glTF"
+    document.set_candidates(None)
+    assert httpx.get(f"{server.url}/{offered[0]['glb_url']}").status_code == 404
+    assert segment_view(session, Status("done"))["candidates"] == ()
 
 
 def test_a_wrong_capability_finds_nothing(server: Server, session: Session) -> None:

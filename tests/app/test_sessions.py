@@ -23,7 +23,7 @@ from tests.app.support import (
     is_due_soon,
     is_idle,
     session_folders,
-    settings_of,
+    options_of,
     uploads,
     wait_until,
     write_glb,
@@ -77,7 +77,7 @@ def test_a_link_serves_the_files_of_its_own_session_only(
         session = studio.workspace.session_for(f"visit {count}")
         path = write_glb(tmp_path / f"{count}.glb", bodies(count))
         run(flows.open_mesh(studio, session, path, path.name))
-        run(flows.cut(studio, session, settings_of(studio), "auto"))
+        run(flows.cut(studio, session, options_of(studio), "auto"))
         sessions.append(session)
     for count, session in enumerate(sessions, start=1):
         report = httpx.get(f"{server.url}{files_of(session)}/report.json").json()
@@ -123,7 +123,7 @@ def test_twenty_queued_jobs_finish_or_are_told_that_the_line_is_full(
 
 
 def cut(studio: Studio, session: Session) -> flows.Steps[None]:
-    return flows.cut(studio, session, settings_of(studio), "auto")
+    return flows.cut(studio, session, options_of(studio), "auto")
 
 
 def test_thirty_cancels_at_random_moments_leave_nothing(studio: Studio, opened: Session) -> None:

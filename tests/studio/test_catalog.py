@@ -8,14 +8,39 @@ from partwise.core.worker import WorkerLimits, WorkerPool
 from partwise.vram.device import find_device
 from partwise.vram.readings import ComponentState
 from partwise.vram.settings import VramSettings
-from studio.catalog import GENERATE, NEURAL_MODELS, SEGMENT, Engines, register_models
+from studio.catalog import (
+    GENERATE,
+    NEURAL_MODELS,
+    SEGMENT,
+    Engines,
+    find_file,
+    in_words,
+    register_models,
+)
+from studio.encoded import EncodedMeshes
+from studio.pace import Pace
 
 
 @pytest.fixture
 def engines(tmp_path: Path) -> Engines:
     manager = ModelManager(find_device(), VramSettings(), on_event=lambda _: None)
     register_models(manager, tmp_path)
-    return Engines(manager, WorkerPool(spare=0), WorkerLimits(1, 1), tmp_path)
+    return Engines(
+        manager,
+        WorkerPool(spare=0),
+        WorkerLimits(1, 1),
+        tmp_path,
+        EncodedMeshes(0),
+        Pace(is_on_gpu=False),
+        auto_limit_s=60.0,
+    )
+
+
+def write_weights(folder: Path, name: str) -> None:
+    model = next(model for model in NEURAL_MODELS if model.name == name)
+    for file in model.files:
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
+        (folder / file).write_bytes(b"weights")
 
 
 @pytest.mark.parametrize(("job", "title"), [(SEGMENT, "P3-SAM"), (GENERATE, "X-Part")])
@@ -44,15 +69,40 @@ def test_asking_for_a_model_without_weights_says_how_to_get_them(
     assert str(engines.weights_dir) in text
 
 
-def test_weights_on_disk_change_the_reason(engines: Engines, tmp_path: Path) -> None:
-    model = NEURAL_MODELS[0]
-    for file in model.files:
-        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / file).write_bytes(b"weights")
-    assert model.missing_files(tmp_path) == []
-    assert "not present" not in engines.choose(model.job).reason
-    with pytest.raises(WeightsError, match="no P3-SAM engine yet"):
-        engines.choose(model.job, model.name)
+def test_the_neural_engine_runs_as_soon_as_its_weights_are_there(
+    engines: Engines, tmp_path: Path
+) -> None:
+    write_weights(tmp_path, "p3sam")
+    assert engines.choose(SEGMENT).name == "p3sam"
+    assert engines.choose(SEGMENT, "p3sam").reason == "chosen by you"
+    assert engines.choose(SEGMENT, "geometric").name == "geometric"
+
+
+def test_weights_without_an_engine_change_the_reason(engines: Engines, tmp_path: Path) -> None:
+    write_weights(tmp_path, "xpart")
+    assert "no X-Part engine yet" in engines.choose(GENERATE).reason
+    with pytest.raises(WeightsError, match="no X-Part engine yet"):
+        engines.choose(GENERATE, "xpart")
+
+
+def test_what_would_take_too_long_is_not_chosen_but_can_be_asked_for(
+    engines: Engines, tmp_path: Path
+) -> None:
+    write_weights(tmp_path, "p3sam")
+    choice = engines.choose(SEGMENT, neural_s=600.0)
+    assert choice.name == "geometric"
+    assert "about 10 min" in choice.reason
+    assert engines.choose(SEGMENT, "p3sam", neural_s=600.0).name == "p3sam"
+
+
+@pytest.mark.parametrize(
+    "file",
+    ["p3sam/p3sam.safetensors", "p3sam.safetensors", "p3sam/p3sam.ckpt", "p3sam.ckpt", "p3sam.pt"],
+)
+def test_files_at_hand_are_found_where_people_put_them(tmp_path: Path, file: str) -> None:
+    (tmp_path / "p3sam").mkdir()
+    (tmp_path / file).write_bytes(b"weights")
+    assert find_file("p3sam/p3sam.safetensors", tmp_path) == tmp_path / file
 
 
 @pytest.mark.parametrize("name", ["magic", "", "xpart", "P3SAM"])
@@ -68,3 +118,10 @@ def test_the_manager_lists_both_models_as_not_available(engines: Engines) -> Non
     with pytest.raises(WeightsError, match="weights not present"), engines.manager.use("p3sam"):
         pass
     assert {component.lease_count for component in engines.manager.get_status().components} == {0}
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(0.2, "1 s"), (89, "89 s"), (600, "10 min"), (9000, "2.5 h")]
+)
+def test_times_are_told_as_people_do(seconds: float, words: str) -> None:
+    assert in_words(seconds) == words

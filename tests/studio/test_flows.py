@@ -13,9 +13,13 @@ import pytest
 from partwise.core.errors import AppError, Cancelled, EngineError, MeshError
 from partwise.core.progress import Progress
 from partwise.geometric.segment import SegmentSettings
+from partwise.p3sam.settings import P3SamSettings
 from studio import load
 from studio.document import Document
+from studio.encoded import EncodedMeshes
 from studio.jobs import JobLane
+from studio.pace import Pace
+from studio.segment import SegmentOptions
 from studio.ui import flows
 from studio.ui.errors import shown, text_of
 from studio.ui.flows import Status
@@ -25,7 +29,7 @@ from studio.ui.views import generate_view, segment_view
 from studio.workspace import Session, Workspace
 from tests.studio.meshes import boxes, source_mesh
 
-SETTINGS = SegmentSettings()
+OPTIONS = SegmentOptions(SegmentSettings(), P3SamSettings())
 
 
 class Pool:
@@ -74,7 +78,13 @@ def studio(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> Any:
 
     monkeypatch.setattr(load, "run", open_boxes)
     choice = SimpleNamespace(name="geometric", reason="")
-    engines = SimpleNamespace(pool=Pool(), job_limits=None, choose=lambda *_: choice)
+    engines = SimpleNamespace(
+        pool=Pool(),
+        job_limits=None,
+        choose=lambda *_, **__: choice,
+        encoded=EncodedMeshes(0),
+        pace=Pace(is_on_gpu=False),
+    )
     return SimpleNamespace(
         engines=engines,
         pool=engines.pool,
@@ -100,7 +110,7 @@ def open_file(studio: Any, session: Session, folder: Path, text: str) -> list[St
 
 
 def cut(studio: Any, session: Session) -> list[Status]:
-    return list(flows.cut(studio, session, SETTINGS, "auto"))
+    return list(flows.cut(studio, session, OPTIONS, "auto"))
 
 
 def close_parts(studio: Any, session: Session, *part_ids: int) -> list[Status]:
@@ -143,7 +153,7 @@ def test_a_failed_engine_leaves_the_parts_before(studio: Any, session: Session) 
 
 @pytest.mark.parametrize("steps_before", [0, 1, 2])
 def test_a_cancelled_job_changes_nothing(studio: Any, session: Session, steps_before: int) -> None:
-    steps = flows.cut(studio, session, SETTINGS, "auto")
+    steps = flows.cut(studio, session, OPTIONS, "auto")
     with studio.lane.place() as other:
         other.wait(1)
         for _ in range(1 + steps_before):

@@ -1,0 +1,143 @@
+"""What P3-SAM has worked out for the last few meshes, kept on the host for the next question.
+
+Free of torch. An entry is made of the mesh's content and the settings that shaped it, so that it
+answers for whoever brings the same mesh.
+"""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from partwise.core.byte_cache import ByteCache
+from partwise.p3sam.click import FaceSamples, assign_samples
+from partwise.p3sam.prepare import PreparedMesh
+from partwise.p3sam.prompts import farthest_points
+from partwise.p3sam.settings import P3SamSettings
+
+
+@dataclass(frozen=True)
+class EncodedKey:
+    """What features depend on. mesh: content and kind of the file."""
+
+    mesh: str
+    point_num: int
+    seed: int
+    is_clean: bool
+    encoder_precision: str
+
+
+@dataclass(frozen=True)
+class MaskKey:
+    """What the best masks depend on, besides the features."""
+
+    prompt_num: int
+    precision: str
+    mask_probability: float
+
+
+@dataclass(frozen=True)
+class KeptMasks:
+    """The best mask of each prompt. packed: (K, ⌈N/8⌉) uint8, eight points a byte. ious: (K,)."""
+
+    packed: NDArray[np.uint8]
+    ious: NDArray[np.float32]
+    point_count: int
+
+    @classmethod
+    def pack(cls, masks: NDArray[np.bool_], ious: NDArray[np.float32]) -> "KeptMasks":
+        """Keep (K, N) bool masks in an eighth of their bytes."""
+        return cls(np.packbits(masks, axis=1), ious, masks.shape[1])
+
+    def masks(self) -> NDArray[np.bool_]:
+        """(K, N) bool."""
+        return np.unpackbits(self.packed, axis=1, count=self.point_count).view(np.bool_)
+
+
+@dataclass
+class EncodedMesh:
+    """A prepared mesh with its (N, 512) float32 features, and what was asked of them."""
+
+    prepared: PreparedMesh
+    features: NDArray[np.float32]
+    masks: dict[MaskKey, KeptMasks] = field(default_factory=dict)
+    _samples: FaceSamples | None = None
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def face_samples(self) -> FaceSamples:
+        """Which samples speak for each face; made at the first click."""
+        with self._lock:
+            if self._samples is None:
+                self._samples = assign_samples(self.prepared)
+            return self._samples
+
+    def with_prompts(self, count: int) -> PreparedMesh:
+        """The prepared mesh with so many prompts; fewer are the first of more."""
+        prompts = self.prepared.prompts
+        if count > len(prompts):
+            prompts = farthest_points(self.prepared.points, count, start=int(prompts[0]))
+        return replace(self.prepared, prompts=prompts[:count])
+
+    @property
+    def byte_count(self) -> int:
+        """Bytes of its large arrays."""
+        prepared = self.prepared
+        arrays: tuple[NDArray[np.generic], ...] = (
+            self.features,
+            prepared.mesh.vertices,
+            prepared.mesh.faces,
+            prepared.points,
+            prepared.normals,
+            prepared.samples.points,
+            prepared.voxels.features,
+            *(kept.packed for kept in self.masks.values()),
+        )
+        return sum(array.nbytes for array in arrays)
+
+
+class EncodedMeshes:
+    """The last meshes within `limit_bytes`; safe between threads."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        self._cache: ByteCache[EncodedKey, EncodedMesh] = ByteCache(limit_bytes)
+
+    @property
+    def total_bytes(self) -> int:
+        """Bytes of all that is kept."""
+        return self._cache.total_bytes
+
+    def find(self, mesh: str, settings: P3SamSettings) -> EncodedMesh | None:
+        """The features of a mesh, when they are kept."""
+        return self._cache.get(key_of(mesh, settings))
+
+    def keep(self, mesh: str, settings: P3SamSettings, encoded: EncodedMesh) -> None:
+        """Keep features, or count anew what has grown."""
+        self._cache.put(key_of(mesh, settings), encoded, encoded.byte_count)
+
+    def find_or_make(
+        self, mesh: str, settings: P3SamSettings, make: Callable[[], EncodedMesh]
+    ) -> EncodedMesh:
+        """The features of a mesh; `make` is called when they are not kept."""
+        encoded = self.find(mesh, settings)
+        if encoded is None:
+            encoded = make()
+            self.keep(mesh, settings, encoded)
+        return encoded
+
+
+def key_of(mesh: str, settings: P3SamSettings) -> EncodedKey:
+    """What must be equal for features to be used again."""
+    return EncodedKey(
+        mesh,
+        settings.point_num,
+        settings.seed,
+        settings.is_clean,
+        settings.encoder_precision,
+    )
+
+
+def mask_key_of(settings: P3SamSettings) -> MaskKey:
+    """What must be equal, besides the features, for masks to be used again."""
+    return MaskKey(settings.prompt_num, settings.precision, settings.mask_probability)

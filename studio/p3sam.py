@@ -1,0 +1,190 @@
+"""P3-SAM's jobs: parts of a whole mesh, masks for a clicked place. Encodes once, asks many times.
+
+The network runs here under the manager's lease; preparing and labelling run in worker processes.
+torch is imported when a job first needs the network.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from partwise.core.progress import CancelToken, Progress, ProgressCallback, scaled
+from partwise.geometry.labels import number_by_area
+from partwise.geometry.mesh_io import SourceMesh
+from partwise.geometry.topology import face_areas
+from partwise.p3sam import click
+from partwise.p3sam.cost import pair_count
+from partwise.p3sam.settings import P3SamSettings
+from partwise.p3sam.votes import vote
+from studio.catalog import P3SAM, Engines
+from studio.encoded import EncodedMesh, KeptMasks, mask_key_of
+
+if TYPE_CHECKING:
+    from partwise.p3sam.faces import FaceLabelling
+    from partwise.p3sam.model import P3SAM as P3SAMModel
+    from partwise.p3sam.prepare import PreparedMesh
+
+_PREPARED, _LOADED, _ENCODED, _ASKED = 0.05, 0.08, 0.15, 0.95  # of a whole run
+
+
+@dataclass(frozen=True)
+class NeuralParts:
+    """face_labels: (F,) int32 of the upload's triangles, 0 … K−1 by falling area, −1 = no part."""
+
+    face_labels: NDArray[np.int32]
+    stage_seconds: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Job:
+    """A mesh and how to run P3-SAM on it. `mesh_key` stands for the content of its file."""
+
+    mesh: SourceMesh
+    mesh_key: str
+    settings: P3SamSettings
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Who follows a job: told of its progress, able to stop it."""
+
+    progress: ProgressCallback
+    cancel: CancelToken
+
+    def part(self, start: float, stop: float) -> "Watch":
+        """For a stage whose own [0, 1] is [start, stop] of this one's."""
+        return Watch(scaled(self.progress, start, stop), self.cancel)
+
+
+def segment(job: Job, engines: Engines, watch: Watch) -> NeuralParts:
+    """Find the parts of a mesh; raises `AppError` kinds, `Cancelled` when told to stop."""
+    seconds: dict[str, float] = {}
+    encoded = engines.encoded.find(job.mesh_key, job.settings)
+    kept = encoded.masks.get(mask_key_of(job.settings)) if encoded else None
+    if encoded is None or kept is None:
+        encoded, kept = _ask(job, encoded, engines, watch, seconds)
+    with _stage(seconds, "label"):
+        labelling: FaceLabelling = engines.pool.run(
+            "partwise.p3sam.faces:label_faces",
+            encoded.with_prompts(job.settings.prompt_num),
+            kept.masks(),
+            kept.ious,
+            settings=job.settings,
+            limits=engines.job_limits,
+            progress=watch.part(_ASKED, 1.0).progress,
+            cancel=watch.cancel,
+        )
+    return NeuralParts(_number(labelling.source_labels, job.mesh), seconds)
+
+
+def has_masks(engines: Engines, mesh_key: str, settings: P3SamSettings) -> bool:
+    """Whether the masks that a run would need are kept from an earlier one."""
+    encoded = engines.encoded.find(mesh_key, settings)
+    return encoded is not None and mask_key_of(settings) in encoded.masks
+
+
+def answer_click(
+    job: Job, place: tuple[float, float, float], engines: Engines, watch: Watch
+) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
+    """(3, F) bool masks of the upload's triangles for a place on it, and their predicted IoUs."""
+    from partwise.p3sam import pipeline
+
+    encoded = engines.encoded.find(job.mesh_key, job.settings)
+    prepared = encoded.prepared if encoded else _prepare(job, engines, watch.part(0, 0.3))
+    with _lease(engines, watch.part(0.3, 0.5)) as model:
+        if encoded is None:
+            watch.progress(Progress("Encoding the mesh", 0.5))
+            encoded = _encode(job, prepared, model)
+            engines.encoded.keep(job.mesh_key, job.settings, encoded)
+        watch.cancel.raise_if_cancelled()
+        watch.progress(Progress("Asking for masks", 0.8))
+        sample = click.nearest_sample(prepared, np.asarray(place, dtype=np.float64))
+        found = pipeline.predict_point(model, encoded.features, prepared, sample, job.settings)
+    return click.face_masks(prepared, encoded.face_samples(), found.masks), found.ious
+
+
+def _ask(
+    job: Job,
+    encoded: EncodedMesh | None,
+    engines: Engines,
+    watch: Watch,
+    seconds: dict[str, float],
+) -> tuple[EncodedMesh, KeptMasks]:
+    """Encode if need be, and predict the best mask of every prompt; both are kept."""
+    from partwise.p3sam import pipeline
+
+    if encoded is None:
+        with _stage(seconds, "prepare"):
+            prepared = _prepare(job, engines, watch.part(0, _PREPARED))
+    started = time.perf_counter()
+    with _lease(engines, watch.part(_PREPARED, _LOADED)) as model:
+        seconds["load"] = time.perf_counter() - started
+        if encoded is None:
+            watch.progress(Progress("Encoding the mesh", _LOADED))
+            with _stage(seconds, "encode"):
+                encoded = _encode(job, prepared, model)
+            engines.encoded.keep(job.mesh_key, job.settings, encoded)
+        with _stage(seconds, "masks"):
+            found = pipeline.predict_masks(
+                model,
+                encoded.features,
+                encoded.with_prompts(job.settings.prompt_num),
+                job.settings,
+                progress=watch.part(_ENCODED, _ASKED).progress,
+                cancel=watch.cancel,
+            )
+    engines.pace.note(job.settings.precision, pair_count(job.settings), seconds["masks"])
+    kept = KeptMasks.pack(found.masks, found.ious)
+    encoded.masks[mask_key_of(job.settings)] = kept
+    engines.encoded.keep(job.mesh_key, job.settings, encoded)
+    return encoded, kept
+
+
+def _prepare(job: Job, engines: Engines, watch: Watch) -> "PreparedMesh":
+    prepared = engines.pool.run(
+        "partwise.p3sam.prepare:prepare_mesh",
+        job.mesh.vertices,
+        job.mesh.faces,
+        settings=job.settings,
+        limits=engines.job_limits,
+        progress=watch.progress,
+        cancel=watch.cancel,
+    )
+    return cast("PreparedMesh", prepared)
+
+
+def _encode(job: Job, prepared: "PreparedMesh", model: "P3SAMModel") -> EncodedMesh:
+    from partwise.p3sam import pipeline
+
+    precision = job.settings.encoder_precision
+    return EncodedMesh(prepared, pipeline.encode_points(model, prepared, precision=precision))
+
+
+@contextmanager
+def _lease(engines: Engines, watch: Watch) -> "Iterator[P3SAMModel]":
+    watch.progress(Progress("Loading P3-SAM", 0.0))
+    with engines.manager.use(P3SAM, cancel=watch.cancel) as lease:
+        yield cast("P3SAMModel", lease.module)
+
+
+@contextmanager
+def _stage(seconds: dict[str, float], name: str) -> Iterator[None]:
+    started = time.perf_counter()
+    yield
+    seconds[name] = time.perf_counter() - started
+
+
+def _number(labels: NDArray[np.int64], mesh: SourceMesh) -> NDArray[np.int32]:
+    """Parts numbered by area, each polygon of the file wholly in one."""
+    polygons = vote(mesh.file_faces, labels, mesh.facts.n_file_faces)
+    whole = polygons[mesh.file_faces]
+    out = np.full(len(whole), -1, dtype=np.int32)
+    is_part = whole >= 0
+    areas = face_areas(mesh.vertices, mesh.faces)
+    out[is_part] = number_by_area(whole[is_part], areas[is_part])
+    return out

@@ -1,0 +1,35 @@
+"""How fast P3-SAM runs on this machine: counted from the last run, before the first one assumed."""
+
+import os
+import threading
+
+_CPU_PAIRS_PER_CORE_S = 25_000.0  # float32, an ordinary server core
+_GPU_PAIRS_S = 2_000_000.0  # float32, a small card
+
+
+class Pace:
+    """(point, prompt) pairs a second by precision; safe between threads."""
+
+    def __init__(self, *, is_on_gpu: bool) -> None:
+        self.is_on_gpu = is_on_gpu
+        self._measured: dict[str, float] = {}
+        self._lock = threading.Lock()
+
+    def note(self, precision: str, pairs: int, elapsed_s: float) -> None:
+        """Take in a run."""
+        if pairs and elapsed_s > 0:
+            with self._lock:
+                self._measured[precision] = pairs / elapsed_s
+
+    def is_measured(self, precision: str) -> bool:
+        """Whether a run in this precision was seen."""
+        with self._lock:
+            return precision in self._measured
+
+    def seconds_for(self, precision: str, pairs: int) -> float:
+        """How long so many pairs take."""
+        with self._lock:
+            pace = self._measured.get(precision)
+        if pace is None:
+            pace = _GPU_PAIRS_S if self.is_on_gpu else _CPU_PAIRS_PER_CORE_S * (os.cpu_count() or 1)
+        return pairs / pace
