@@ -12,7 +12,8 @@ from studio.ui import api, zerogpu
 from studio.ui.flows import Status
 from studio.ui.generate_tab import build_generate_tab, part_choices
 from studio.ui.memory_panel import build_memory_panel
-from studio.ui.segment_tab import AT_ONCE, build_segment_tab
+from studio.ui.segment_tab import AT_ONCE, SegmentTab, build_segment_tab
+from studio.ui.weights_panel import build_weights_panel
 from studio.workflow import Studio
 
 STYLE = ROOT / "assets" / "style.css"
@@ -33,9 +34,11 @@ def build_page(studio: Studio) -> gr.Blocks:
         gr.HTML(_header(studio), js_on_load=_TOGGLE_THEME, elem_id="header")
         with gr.Row(elem_classes="pw-columns"):
             with gr.Column(min_width=320, elem_classes="pw-main"):
-                _build_tabs(studio)
+                segment = _build_tabs(studio)
             with gr.Column(min_width=320, elem_classes="pw-side"):
                 build_memory_panel(studio.monitor, studio.manager)
+                for finished in build_weights_panel(studio).finished:
+                    segment.refresh(finished)
                 zerogpu.build_gpu_probe()
 
         def leave(request: gr.Request) -> None:
@@ -45,7 +48,7 @@ def build_page(studio: Studio) -> gr.Blocks:
     return page
 
 
-def _build_tabs(studio: Studio) -> None:
+def _build_tabs(studio: Studio) -> SegmentTab:
     with gr.Tabs() as tabs:
         with gr.Tab("Segment", id="segment"):
             segment = build_segment_tab(studio)
@@ -64,6 +67,7 @@ def _build_tabs(studio: Studio) -> None:
     filled = [generate.chosen, *generate.outputs()]
     segment.send.click(send, None, [tabs, *filled], **AT_ONCE)
     generate_page.select(fill, None, filled, **AT_ONCE)
+    return segment
 
 
 def _header(studio: Studio) -> str:

@@ -1,6 +1,6 @@
 """The Segment tab: a mesh in by upload or example, parts out, edits of the parts."""
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -54,6 +54,7 @@ class SegmentTab:
 
     viewer: gr.HTML
     send: gr.Button
+    refresh: Callable[[Any], None]
 
 
 @dataclass(frozen=True)
@@ -189,9 +190,9 @@ def build_segment_tab(studio: Studio) -> SegmentTab:
         cards = examples.build_cards()
     page = _Page(studio)
     _wire_opening(page, upload, cards)
-    _wire_cutting(page)
+    refresh = _wire_cutting(page)
     _wire_edits(page)
-    return SegmentTab(page.viewer, page.send)
+    return SegmentTab(page.viewer, page.send, refresh)
 
 
 def _build_controls(preset: gr.Radio) -> _Controls:
@@ -265,7 +266,8 @@ def _wire_opening(page: _Page, upload: gr.File, cards: gr.HTML) -> None:
     cards.select(open_example, inputs, page.outputs(), **JOB)
 
 
-def _wire_cutting(page: _Page) -> None:
+def _wire_cutting(page: _Page) -> Callable[[Any], None]:
+    """Wire the buttons and settings; returns what shows the plan anew after an event."""
     studio, controls = page.studio, page.controls
 
     def cut(request: gr.Request, *values: Any) -> Updates:
@@ -288,6 +290,11 @@ def _wire_cutting(page: _Page) -> None:
     page.stop.click(cancel, None, page.stop, **AT_ONCE)
     for control in controls.inputs():
         control.input(settings_changed, controls.inputs(), page.outputs(), **AT_ONCE)
+
+    def refresh(event: Any) -> None:
+        event.then(settings_changed, controls.inputs(), page.outputs(), **AT_ONCE)
+
+    return refresh
 
 
 def _wire_edits(page: _Page) -> None:

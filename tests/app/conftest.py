@@ -1,23 +1,21 @@
 import gc
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from studio.configuration import load_configuration
-from studio.ui.launch import launch_page
-from studio.workflow import Studio, build_studio
+from studio.workflow import Studio
 from tests.app.support import (
-    LINE_LENGTH,
     Server,
     bodies,
-    free_port,
     is_idle,
+    served,
     table,
     wait_until,
     write_glb,
 )
+from tests.app.visit import LOOKS, Visit
 
 GRADIOS_WARNINGS = (
     "unclosed event loop",
@@ -37,27 +35,25 @@ def collected() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """One server for the tests of a file; each test brings sessions of its own."""
-    port = free_port()
-    configuration = load_configuration(
-        environment={},
-        overrides={
-            "port": port,
-            "workspace": tmp_path_factory.mktemp("workspace"),
-            "max_waiting_jobs": LINE_LENGTH,
-        },
-    )
-    with pytest.MonkeyPatch.context() as patch:
-        elsewhere = tmp_path_factory.mktemp("elsewhere")  # gradio trusts the folder of the system
-        patch.setattr(tempfile, "tempdir", str(elsewhere))
-        patch.setenv("GRADIO_TEMP_DIR", "")  # launch_page sets it; the value before comes back
-        patch.setenv("GRADIO_ANALYTICS_ENABLED", "False")
-        studio = build_studio(configuration)
-        page = launch_page(studio, block=False)
-        try:
-            yield Server(studio, f"http://127.0.0.1:{port}")
-        finally:
-            page.close(verbose=False)
-            studio.close()
+    with served(tmp_path_factory) as running:
+        yield running
+
+
+@pytest.fixture
+def visit(browser: Any, server: Server) -> Iterator[Callable[..., Visit]]:
+    """Opens pages; afterwards no request has left the server and no script has failed."""
+    opened: list[tuple[Any, Visit]] = []
+
+    def open_page(look: str = "light") -> Visit:
+        context = browser.new_context(accept_downloads=True, **LOOKS[look])
+        opened.append((context, Visit(context, server.url)))
+        return opened[-1][1]
+
+    yield open_page
+    for context, page in opened:
+        context.close()
+        assert page.outside == []
+        assert page.problems == []
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,18 +1,23 @@
 """What the tests of the running application share: meshes, waiting, a server, headless Chromium."""
 
+import contextlib
 import socket
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+import pytest
 import trimesh
 from gradio_client import Client
 
+from studio.configuration import load_configuration
 from studio.segment import SegmentOptions, options_for
 from studio.ui import flows
-from studio.workflow import Studio
+from studio.ui.launch import launch_page
+from studio.workflow import Studio, build_studio
 from studio.workspace import Session
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,6 +35,38 @@ class Server:
     def client(self) -> Client:
         """A new caller from a program."""
         return Client(self.url, verbose=False)
+
+
+@contextlib.contextmanager
+def served(
+    folders: pytest.TempPathFactory,
+    environment: Mapping[str, str] | None = None,
+    **overrides: object,
+) -> Iterator[Server]:
+    """A running server with settings of its own."""
+    port = free_port()
+    configuration = load_configuration(
+        environment=environment or {},
+        overrides={
+            "port": port,
+            "workspace": folders.mktemp("workspace"),
+            "max_waiting_jobs": LINE_LENGTH,
+            "weights_dir": folders.mktemp("weights"),
+            **overrides,
+        },
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        elsewhere = folders.mktemp("elsewhere")  # gradio trusts the folder of the system
+        patch.setattr(tempfile, "tempdir", str(elsewhere))
+        patch.setenv("GRADIO_TEMP_DIR", "")  # launch_page sets it; the value before comes back
+        patch.setenv("GRADIO_ANALYTICS_ENABLED", "False")
+        studio = build_studio(configuration)
+        page = launch_page(studio, block=False)
+        try:
+            yield Server(studio, f"http://127.0.0.1:{port}")
+        finally:
+            page.close(verbose=False)
+            studio.close()
 
 
 def table() -> trimesh.Trimesh:

@@ -3,9 +3,8 @@
 import io
 import json
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,108 +13,10 @@ from PIL import Image
 
 from studio.configuration import ROOT
 from studio.workflow import Studio
-from tests.app.support import Server, bodies, wait_until, write_glb
+from tests.app.support import bodies, wait_until, write_glb
+from tests.app.visit import GENERATE, LOOKS, SEGMENT, Visit
 
 pytestmark = pytest.mark.browser
-LOOKS = {
-    "light": {"color_scheme": "light", "viewport": {"width": 1280, "height": 900}},
-    "dark": {"color_scheme": "dark", "viewport": {"width": 1280, "height": 900}},
-    "phone": {
-        "color_scheme": "light",
-        "viewport": {"width": 390, "height": 844},
-        "has_touch": True,
-        "is_mobile": True,
-    },
-}
-SEGMENT, GENERATE = "segment-viewer", "generate-viewer"
-
-
-class Visit:
-    """One page as a person sees it; remembers every request and every error of its scripts."""
-
-    def __init__(self, context: Any, address: str) -> None:
-        self.page = context.new_page()
-        self.address = address
-        self.outside: list[str] = []
-        self.problems: list[str] = []
-        context.on("request", self._note_request)
-        self.page.on("pageerror", lambda error: self.problems.append(str(error)))
-        self.page.goto(address)
-        self.wait_for_state("empty")
-
-    def _note_request(self, request: Any) -> None:
-        if not request.url.startswith((f"{self.address}/", "blob:", "data:")):
-            self.outside.append(request.url)
-
-    def ask(self, expression: str, viewer: str = SEGMENT) -> Any:
-        """The value of an expression on a viewer's testing surface."""
-        return self.page.evaluate(f"document.querySelector('#{viewer} .pv').partwise.{expression}")
-
-    def wait_for(self, expression: str, viewer: str = SEGMENT) -> None:
-        """Wait until an expression on a viewer's testing surface is true."""
-        surface = f"document.querySelector('#{viewer} .pv')?.partwise"
-        self.page.wait_for_function(f"{surface}?.{expression}", timeout=30_000)
-
-    def wait_for_state(self, state: str, viewer: str = SEGMENT) -> None:
-        """Wait until a viewer says that it is in a state, and has drawn it."""
-        self.wait_for(f"state() === '{state}'", viewer)
-        self.wait_for("isIdle", viewer)
-
-    def upload(self, path: Path) -> None:
-        """Drop a file on the page."""
-        self.page.set_input_files("#upload input[type=file]", str(path))
-
-    def press(self, name: str) -> None:
-        """Press the button of that element id."""
-        self.page.locator(f"button#{name}, #{name} button").first.click()
-
-    def edit(self, name: str) -> None:
-        """Press one of the Segment viewer's buttons and wait for the new parts."""
-        revision = self.ask("revision()")
-        self.page.locator(f"#{SEGMENT}").get_by_role("button", name=name).first.click()
-        self.wait_for(f"revision() > {revision}")
-        self.wait_for("isIdle")
-
-    def parts(self, viewer: str = SEGMENT) -> list[dict[str, Any]]:
-        """The rows of a viewer's table."""
-        rows: list[dict[str, Any]] = self.ask("parts()", viewer)
-        return rows
-
-    def click_part(self, part_id: int) -> None:
-        """Click where the part is seen in the picture."""
-        self.page.locator(f"#{SEGMENT} canvas").scroll_into_view_if_needed()
-        point = self.ask(f"pointOf({part_id})")
-        assert point is not None, f"part {part_id} is seen nowhere"
-        self.page.mouse.click(point["x"], point["y"])
-
-    def download(self, label: str, viewer: str) -> bytes:
-        """Click a download and return what arrives."""
-        with self.page.expect_download() as arriving:
-            self.page.locator(f"#{viewer} .pv-download", has_text=label).first.click()
-        return Path(arriving.value.path()).read_bytes()
-
-    def alert(self, viewer: str = SEGMENT) -> str:
-        """Wait for a message and return its text."""
-        slot = self.page.locator(f"#{viewer} [role=alert] .pv-card-error")
-        slot.wait_for(timeout=30_000)
-        return str(slot.inner_text())
-
-
-@pytest.fixture
-def visit(browser: Any, server: Server) -> Iterator[Callable[..., Visit]]:
-    """Opens pages; afterwards no request has left the server and no script has failed."""
-    opened: list[tuple[Any, Visit]] = []
-
-    def open_page(look: str = "light") -> Visit:
-        context = browser.new_context(accept_downloads=True, **LOOKS[look])
-        opened.append((context, Visit(context, server.url)))
-        return opened[-1][1]
-
-    yield open_page
-    for context, page in opened:
-        context.close()
-        assert page.outside == []
-        assert page.problems == []
 
 
 @pytest.mark.parametrize("look", LOOKS)

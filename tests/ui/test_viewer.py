@@ -1,104 +1,18 @@
 """The part viewer in headless Chromium."""
 
-import io
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image
 
-PARTWISE = "document.querySelector('.pv').partwise"
-SEAT, BACK, LEG_1, LEG_2 = 0, 1, 2, 3
+from tests.ui.viewer_support import BACK, LEG_1, LEG_2, PARTWISE, SEAT, Viewer, served
 
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a server of the viewer's own page."""
-    environment = os.environ | {
-        "GRADIO_ANALYTICS_ENABLED": "False",
-        "GRADIO_TEMP_DIR": str(tmp_path_factory.mktemp("gradio")),
-    }
-    page = Path(__file__).with_name("viewer_page.py")
-    with subprocess.Popen(
-        [sys.executable, str(page)], stdout=subprocess.PIPE, env=environment, text=True
-    ) as server:
-        assert server.stdout is not None
-        try:
-            yield next(line.strip() for line in server.stdout if line.startswith("http"))
-        finally:
-            server.kill()
-
-
-class Viewer:
-    """The page with the viewer, as a person and as a test sees it."""
-
-    def __init__(self, page: Any, address: str) -> None:
-        self.page = page
-        self.outside: list[str] = []
-        self.problems: list[str] = []
-        page.on("request", self._note_request)
-        page.on("pageerror", lambda error: self.problems.append(str(error)))
-        self.address = address
-        page.goto(address)
-        page.wait_for_selector(".pv")
-
-    def _note_request(self, request: Any) -> None:
-        if not request.url.startswith((self.address, "blob:", "data:")):
-            self.outside.append(request.url)
-
-    def show(self, scene: str, state: str = "done") -> None:
-        """Ask the server for a scene and wait until it is drawn."""
-        field = self.page.locator("#scene textarea, #scene input")
-        field.fill(scene)
-        field.press("Enter")
-        self.page.wait_for_function(f"{PARTWISE}.state() === '{state}'")
-        self.settle()
-
-    def settle(self) -> None:
-        """Wait until nothing loads or moves."""
-        self.page.wait_for_function(f"{PARTWISE}.isIdle")
-        self.page.wait_for_timeout(60)
-        self.page.wait_for_function(f"{PARTWISE}.isIdle")
-
-    def ask(self, expression: str) -> Any:
-        """The value of an expression on the viewer's testing surface."""
-        return self.page.evaluate(f"{PARTWISE}.{expression}")
-
-    def click_part(self, part_id: int, modifiers: list[str] | None = None) -> None:
-        """Click where the part is seen in the picture."""
-        point = self.ask(f"pointOf({part_id})")
-        self.page.keyboard.down(modifiers[0]) if modifiers else None
-        self.page.mouse.click(point["x"], point["y"])
-        self.page.keyboard.up(modifiers[0]) if modifiers else None
-
-    def row(self, part_id: int) -> Any:
-        """The table's row of a part."""
-        return self.page.locator(f"tr[data-part-id='{part_id}']")
-
-    def selected_rows(self) -> list[int]:
-        """The parts whose rows are marked as selected."""
-        rows = self.page.locator("tr[aria-selected='true']")
-        return [int(rows.nth(i).get_attribute("data-part-id")) for i in range(rows.count())]
-
-    def colour_at(self, part_id: int) -> tuple[int, int, int]:
-        """The colour on the screen in the middle of a part."""
-        point = self.ask(f"pointOf({part_id})")
-        self.page.mouse.move(2, 2)
-        self.settle()
-        picture = Image.open(io.BytesIO(self.page.screenshot())).convert("RGB")
-        return picture.getpixel((round(point["x"]), round(point["y"])))  # type: ignore[return-value]
-
-    def wait_until_sent(self, field: str, text: str) -> None:
-        """Wait until the server took an edit (“last”) or selection (“chosen”) with that text."""
-        self.page.wait_for_function(
-            "([field, text]) => document.querySelector(`#${field} textarea, #${field} input`)"
-            ".value.includes(text)",
-            arg=[field, text],
-        )
+    with served("viewer_page.py", tmp_path_factory.mktemp("gradio")) as where:
+        yield where
 
 
 @pytest.fixture(scope="module")
@@ -357,8 +271,8 @@ def test_a_phone_shows_everything_without_sideways_scroll(
 
     width = viewer.page.evaluate("document.documentElement.scrollWidth")
     sizes = viewer.page.evaluate(
-        "[...document.querySelectorAll('.pv button, .pv a')].map((b) => b.getBoundingClientRect())"
-        ".map((r) => Math.min(r.width, r.height))"
+        "[...document.querySelectorAll('.pv button, .pv a')].filter((b) => b.offsetParent)"
+        ".map((b) => b.getBoundingClientRect()).map((r) => Math.min(r.width, r.height))"
     )
     canvas = viewer.page.locator(".pv-canvas").bounding_box()
     table = viewer.page.locator(".pv-table").bounding_box()

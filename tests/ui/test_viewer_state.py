@@ -1,11 +1,13 @@
 """What crosses the line between the server and the part viewer in the browser."""
 
 import json
+import math
 
 import pytest
 
 from studio.ui.viewer import (
     BUNDLE,
+    MaskCandidate,
     ViewerAction,
     ViewerPart,
     ViewerState,
@@ -28,6 +30,23 @@ from studio.ui.viewer import (
         ({"action": "undo", "part_ids": []}, ViewerAction("undo")),
         ({"action": "undo"}, ViewerAction("undo")),
         ({"action": "select", "part_ids": [], "revision": "x"}, ViewerAction("select")),
+        (
+            {"action": "prompt", "point": [0.5, -2, 1e15], "part_ids": [], "revision": 3},
+            ViewerAction("prompt", revision=3, point=(0.5, -2.0, 1e15)),
+        ),
+        (
+            {"action": "take", "index": 0, "mode": "new"},
+            ViewerAction("take", index=0, mode="new"),
+        ),
+        (
+            {"action": "take", "index": 2, "mode": "add", "part_ids": [7], "revision": 9},
+            ViewerAction("take", (7,), revision=9, index=2, mode="add"),
+        ),
+        (
+            {"action": "take", "index": 1, "mode": "cut", "part_ids": [0]},
+            ViewerAction("take", (0,), index=1, mode="cut"),
+        ),
+        ({"action": "dismiss", "part_ids": []}, ViewerAction("dismiss")),
     ],
 )
 def test_what_the_viewer_sends_becomes_an_action(payload: object, action: ViewerAction) -> None:
@@ -57,6 +76,31 @@ def test_what_the_viewer_sends_becomes_an_action(payload: object, action: Viewer
         {"action": "rename", "part_ids": [1], "name": "   "},
         {"action": "rename", "part_ids": [1], "name": "x" * 201},
         {"action": "rename", "part_ids": [1], "name": 7},
+        {"action": "prompt"},
+        {"action": "prompt", "point": None},
+        {"action": "prompt", "point": [0, 0]},
+        {"action": "prompt", "point": [0, 0, 0, 0]},
+        {"action": "prompt", "point": {"x": 0, "y": 0, "z": 0}},
+        {"action": "prompt", "point": [0, 0, math.nan]},
+        {"action": "prompt", "point": [0, math.inf, 0]},
+        {"action": "prompt", "point": [0, -1.1e15, 0]},
+        {"action": "prompt", "point": [0, 10**400, 0]},
+        {"action": "prompt", "point": [0, True, 0]},
+        {"action": "prompt", "point": [0, "1", 0]},
+        {"action": "prompt", "point": [[0], [0], [0]]},
+        {"action": "take", "mode": "new"},
+        {"action": "take", "index": 3, "mode": "new"},
+        {"action": "take", "index": -1, "mode": "new"},
+        {"action": "take", "index": True, "mode": "new"},
+        {"action": "take", "index": 1.0, "mode": "new"},
+        {"action": "take", "index": "1", "mode": "new"},
+        {"action": "take", "index": 1},
+        {"action": "take", "index": 1, "mode": "eat"},
+        {"action": "take", "index": 1, "mode": ["new"]},
+        {"action": "take", "index": 1, "mode": "add"},
+        {"action": "take", "index": 1, "mode": "add", "part_ids": []},
+        {"action": "take", "index": 1, "mode": "cut", "part_ids": [1, 2]},
+        {"action": "take", "index": 1, "mode": "cut", "part_ids": [-1]},
     ],
 )
 def test_anything_else_is_refused_with_a_sentence(payload: object) -> None:
@@ -77,6 +121,31 @@ def test_states_and_colours_that_the_browser_does_not_know_are_refused() -> None
         ViewerState(state="finished")
     with pytest.raises(ValueError, match="red"):
         ViewerPart(0, "Seat", "red", 1, 1.0)
+
+
+def test_masks_and_a_point_go_through_json_unchanged() -> None:
+    mask = MaskCandidate(1, 0.93, 1204, 12.5, "partwise/files/a.glb")
+
+    state = ViewerState(can_prompt=True, candidates=(mask,), prompt_point=(0.0, 1.0, 2.0))
+    value = json.loads(json.dumps(state.to_value(), allow_nan=False))
+
+    assert value["candidates"] == [
+        {"index": 1, "iou": 0.93, "faces": 1204, "area_percent": 12.5, "glb_url": mask.glb_url}
+    ]
+    assert value["prompt_point"] == [0, 1, 2]
+    assert value["can_prompt"] is True
+
+
+def test_masks_and_points_that_cannot_be_shown_are_refused() -> None:
+    mask = MaskCandidate(0, 0.5, 1, 1.0, "a.glb")
+    with pytest.raises(ValueError, match="not 3"):
+        MaskCandidate(3, 0.5, 1, 1.0, "a.glb")
+    with pytest.raises(ValueError, match="not nan"):
+        MaskCandidate(0, math.nan, 1, 1.0, "a.glb")
+    with pytest.raises(ValueError, match="one number"):
+        ViewerState(candidates=(mask, mask))
+    with pytest.raises(ValueError, match="inf"):
+        ViewerState(prompt_point=(0.0, math.inf, 0.0))
 
 
 def test_the_tags_name_files_that_are_there_by_relative_addresses() -> None:

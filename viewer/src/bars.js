@@ -44,7 +44,7 @@ export class ViewBar {
     this.root = el("div", { class: "pv-view", role: "toolbar", "aria-label": "View" },
       el("div", { class: "pv-explode" }, el("label", { for: `${id}-explode`, class: "pv-explode-label" }, icon("explode"), el("span", { text: "Explode" })), this.slider),
       el("div", { class: "pv-row" }, iconButton("fit", "Fit to view (F)", { onClick: () => on.view("fit") }), el("div", { class: "pv-joined" }, ...views)),
-      el("div", { class: "pv-row" }, this.up, this.boxes, this.wire, iconButton("camera", "Save a picture (P)", { onClick: on.picture }), iconButton("full", "Full screen", { onClick: on.full })));
+      el("div", { class: "pv-row" }, this.up, this.boxes, this.wire, iconButton("camera", "Save a picture (C)", { onClick: on.picture }), iconButton("full", "Full screen", { onClick: on.full })));
   }
 
   update({ explode, boxes, wire, zUp, hasModel }) {

@@ -9,17 +9,21 @@ import { clusteredTriangles, creasedTriangles, explodeOffsets, unionBox } from "
 
 export const SURFACE_LAYER = 0; // what can be picked
 export const DECORATION_LAYER = 1; // boxes, wires, shadow
+export const NO_PART = -1; // of faces that are in no part
 const CREASE = (38 * Math.PI) / 180;
 const MOST_FACES_FOR_CREASES = 400_000; // above it smooth shading of the shared vertices is quicker and enough
 const DRAFT_CELLS = 110; // cells along the diagonal of the coarse stand-in
 const LEAST_FACES_FOR_DRAFT = 60_000;
 const CLAY = "#a9b4c6";
 
-export async function loadModel(url, signal) {
+export async function loadScene(url, signal) {
   const response = await fetch(url, { signal });
   if (!response.ok) throw new Error(`the server answered ${response.status}`);
-  const gltf = await new GLTFLoader().parseAsync(await response.arrayBuffer(), "");
-  const model = new Model(gltf.scene);
+  return (await new GLTFLoader().parseAsync(await response.arrayBuffer(), "")).scene;
+}
+
+export async function loadModel(url, signal) {
+  const model = new Model(await loadScene(url, signal));
   if (model.parts.size === 0) throw new Error("the file holds no surface");
   return model;
 }
@@ -174,11 +178,11 @@ export class Model {
   }
 }
 
-function partIdOf(mesh) {
+export function partIdOf(mesh) {
   for (let node = mesh; node; node = node.parent) {
     if (Number.isInteger(node.userData?.part_id)) return node.userData.part_id;
   }
-  return -1;
+  return NO_PART;
 }
 
 function faceCount(geometry) {

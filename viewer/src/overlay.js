@@ -1,13 +1,22 @@
 // What lies over the picture: the state of the work, its progress, errors, the stale banner.
 
-import { el, icon, setText } from "./dom.js";
+import { el, formatCount, icon, setText } from "./dom.js";
 
 const HINT = "Drop a mesh or pick an example";
-const BUSY = { checking: "Checking the file", queued: "Waiting in the queue", loading: "Loading", running: "Working", cancelling: "Stopping" };
+export const BUSY = { checking: "Checking the file", queued: "Waiting in the queue", loading: "Loading", running: "Working", cancelling: "Stopping" };
 const BANNERS = {
   stale: "The input has changed since this result. Run again to renew it.",
   partial: "Some parts could not be made; the others are ready.",
 };
+
+export function factsText({ parts, engine, elapsed_s: seconds, kind }, faces) {
+  const pieces = [];
+  if (parts.length) pieces.push(`${parts.length} ${kind === "completed" ? "closed " : ""}part${parts.length > 1 ? "s" : ""}`);
+  pieces.push(`${formatCount(faces)} faces`);
+  if (engine) pieces.push(String(engine));
+  if (Number.isFinite(seconds)) pieces.push(`${seconds.toFixed(1)} s`);
+  return pieces.join(" · ");
+}
 
 export class Overlay {
   constructor() {

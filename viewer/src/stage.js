@@ -1,11 +1,13 @@
 // The 3D picture: renderer, lights, the model and its look, picking. Draws only when something changed.
 
-import { Color, DirectionalLight, Group, HemisphereLight, Scene, Vector3, WebGLRenderer } from "three";
+import { Color, DirectionalLight, Group, HemisphereLight, Scene, Vector2, Vector3, WebGLRenderer } from "three";
 import { CameraRig } from "./camera.js";
 import { cornersOf, unionBox } from "./geometry.js";
+import { MaskLayer } from "./masks.js";
 import { DECORATION_LAYER } from "./model.js";
 import { Outline } from "./outline.js";
 import { GroundShadow } from "./shadow.js";
+import { surfacePoint } from "./surface.js";
 
 const SLOW_FRAME_MS = 45; // above it, what moves is drawn as a draft, and in full once it rests
 const REST_MS = 150;
@@ -16,7 +18,7 @@ const LOOKS = {
 };
 
 export class Stage {
-  // `on`: hover(id | null, x, y), pick(id | null, additive), lost(), restored().
+  // `on`: hover(id | null, x, y), click(x, y, additive), lost(), restored(); x, y on the page.
   constructor(canvas, on) {
     this.canvas = canvas;
     this.on = on;
@@ -30,6 +32,7 @@ export class Stage {
     this.scene.add(this.world);
     this.outline = new Outline();
     this.shadow = new GroundShadow();
+    this.masks = new MaskLayer(() => this.requestRender(false));
     this.model = null;
     this.view = { selected: new Set(), hidden: new Set(), hovered: null, explode: 0, boxes: false, wire: false, zUp: false };
     this.theme = "light";
@@ -70,7 +73,7 @@ export class Stage {
     });
     canvas.addEventListener("pointerup", (event) => {
       if (!pressed || !event.isPrimary || Math.hypot(event.clientX - pressed.x, event.clientY - pressed.y) > 6) return;
-      this.on.pick(this.pickAt(event.clientX, event.clientY), event.shiftKey || event.ctrlKey || event.metaKey);
+      this.on.click(event.clientX, event.clientY, event.shiftKey || event.ctrlKey || event.metaKey);
     });
     canvas.addEventListener("pointermove", (event) => {
       if (event.pointerType === "touch") return;
@@ -110,6 +113,7 @@ export class Stage {
     if (this.width === width && this.height === height && this.ratio === ratio) return;
     Object.assign(this, { width, height, ratio });
     this.renderer.setPixelRatio(ratio);
+    this.masks.setRatio(ratio);
     this.renderer.setSize(width, height, false);
     this.fine = ratio < 1.5 ? 2 : ratio; // part numbers are drawn without smoothing, so in finer steps
     this.outline.resize(Math.floor(width * this.fine), Math.floor(height * this.fine), this.fine);
@@ -122,6 +126,7 @@ export class Stage {
     this.theme = theme;
     const look = LOOKS[theme];
     this.outline.colours(look);
+    this.masks.setTheme(theme);
     this.shadow.plane.material.opacity = look.shadow;
     this.sky.color.set(look.sky);
     this.sky.groundColor.set(look.ground);
@@ -134,6 +139,7 @@ export class Stage {
     const first = !this.model;
     this.model?.dispose();
     this.model = model;
+    this.masks.attach(model);
     if (model) {
       if (!keepCamera || first || !this.normal) this.normal = normalisation(model.bounds);
       this.frame.scale.setScalar(this.normal.scale);
@@ -300,6 +306,16 @@ export class Stage {
     return this.outline.pick(this.renderer, (clientX - area.left) * this.fine, (clientY - area.top) * this.fine);
   }
 
+  // Where a point of the page meets the shown surface, in the coordinates of the file, or null.
+  surfaceAt(clientX, clientY) {
+    if (!this.model || this.isLost) return null;
+    this.model.showDraft(false);
+    const area = this.canvas.getBoundingClientRect();
+    const hit = surfacePoint(this.model, this.camera, new Vector2((2 * (clientX - area.left)) / area.width - 1, 1 - (2 * (clientY - area.top)) / area.height));
+    if (hit) this.masks.remember(hit);
+    return hit?.point ?? null;
+  }
+
   // A point of the page where the part is seen, or null.
   pointOf(id) {
     if (!this.model || this.isLost) return null;
@@ -341,6 +357,7 @@ export class Stage {
     clearTimeout(this.restTimer);
     this.model?.dispose();
     this.model = null;
+    this.masks.dispose();
     this.outline.dispose();
     this.shadow.dispose();
     this.rig.dispose();

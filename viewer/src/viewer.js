@@ -2,12 +2,15 @@
 //
 // PartwiseViewer.mount(element, props, trigger, watch) is all that the page calls. What only concerns
 // the look (selection, hidden parts, explosion, camera) stays here; what changes parts goes to the
-// server as trigger("submit", {action, part_ids, name, revision}).
+// server as trigger("submit", {action, part_ids, name, revision}); a point prompt (prompt.js) sends
+// {action, point | index, mode} the same way.
 
 import { Downloads, EditBar, ViewBar } from "./bars.js";
-import { el, formatCount, ownUrl, setText } from "./dom.js";
-import { loadModel } from "./model.js";
-import { Overlay } from "./overlay.js";
+import { el, ownUrl, setText } from "./dom.js";
+import { expose } from "./expose.js";
+import { loadModel, NO_PART } from "./model.js";
+import { factsText, Overlay } from "./overlay.js";
+import { PointPrompt } from "./prompt.js";
 import { Stage } from "./stage.js";
 import { PartTable, safeColour } from "./table.js";
 
@@ -30,7 +33,7 @@ class PartViewer {
     this.#build(`pv-${++count}`);
     this.#startStage();
     this.#watchPage();
-    this.#expose();
+    expose(this);
   }
 
   #build(id) {
@@ -51,7 +54,11 @@ class PartViewer {
       rename: (part, name) => this.edit("rename", { ids: [part], name }),
     });
     this.downloads = new Downloads();
-    this.picture = el("div", { class: "pv-picture" }, this.canvas, this.facts, this.overlay.root, this.tip);
+    this.prompt = new PointPrompt({
+      send: (payload) => this.#send(payload), problem: (text) => this.#report(text), changed: () => this.refresh(),
+      focusPicture: () => this.canvas.focus({ preventScroll: true }), masks: () => this.stage?.masks ?? null,
+    }, id);
+    this.picture = el("div", { class: "pv-picture" }, this.canvas, this.facts, this.prompt.root, this.overlay.root, this.tip);
     this.main = el("div", { class: "pv-main" },
       el("div", { class: "pv-stage" }, this.picture, this.viewBar.root),
       el("div", { class: "pv-side" }, this.editBar.root, this.table.root, this.editBar.foot));
@@ -63,7 +70,7 @@ class PartViewer {
     try {
       this.stage = new Stage(this.canvas, {
         hover: (part, x, y) => this.hover(part, x, y),
-        pick: (part, additive) => this.pick(part, additive),
+        click: (x, y, additive) => this.#click(x, y, additive),
         lost: () => this.#report(LOST),
         restored: () => this.#report(null),
       });
@@ -106,13 +113,17 @@ class PartViewer {
     const isOtherMesh = value.mesh_key !== this.value.mesh_key;
     this.value = { ...value, parts };
     this.byId = new Map(parts.map((part) => [part.id, part]));
-    if (isOtherMesh) Object.assign(this.view, { selected: new Set(), hidden: new Set(), hovered: null, explode: 0 });
+    if (isOtherMesh) {
+      Object.assign(this.view, { selected: new Set(), hidden: new Set(), hovered: null, explode: 0 });
+      this.prompt.isOn = false;
+    }
     this.view.selected = onlyKnown(this.view.selected, this.byId);
-    this.view.hidden = onlyKnown(this.view.hidden, this.byId);
+    this.view.hidden = onlyKnown(this.view.hidden, this.byId, [NO_PART]);
     clearTimeout(this.editTimer);
     this.pendingRevision = null;
     this.#showParts(parts, value.editable === true);
     this.downloads.update(Array.isArray(value.downloads) ? value.downloads : []);
+    this.prompt.apply(value);
     this.#load();
     this.refresh();
   }
@@ -189,21 +200,13 @@ class PartViewer {
     this.table.setVisible((id) => !view.hidden.has(id));
     this.viewBar.update({ ...view, hasModel });
     this.editBar.update({ ...view, parts: value.parts, kind: value.kind, canEdit: this.canEdit, canUndo: value.can_undo === true, isPending: this.pendingRevision !== null });
+    this.prompt.update({ selected: value.parts.filter(({ id }) => view.selected.has(id)), hasModel: hasModel && this.loaded.key === value.mesh_key, canSend: this.pendingRevision === null });
+    this.root.classList.toggle("pv-aiming", this.prompt.isAiming);
     this.overlay.show(value, { hasModel, isFetching: Boolean(this.fetching), local: this.problem });
     this.root.dataset.state = value.state;
     this.root.classList.toggle("pv-has-model", hasModel);
     this.root.setAttribute("aria-busy", String(Boolean(this.fetching)));
-    setText(this.facts, hasModel ? this.#factsText() : "");
-  }
-
-  #factsText() {
-    const { parts, engine, elapsed_s: seconds, kind } = this.value;
-    const pieces = [];
-    if (parts.length) pieces.push(`${parts.length} ${kind === "completed" ? "closed " : ""}part${parts.length > 1 ? "s" : ""}`);
-    pieces.push(`${formatCount(this.stage.model.faces)} faces`);
-    if (engine) pieces.push(String(engine));
-    if (Number.isFinite(seconds)) pieces.push(`${seconds.toFixed(1)} s`);
-    return pieces.join(" · ");
+    setText(this.facts, hasModel ? factsText(value, this.stage.model.faces) : "");
   }
 
   get canEdit() {
@@ -221,6 +224,11 @@ class PartViewer {
     this.selectTimer = setTimeout(() => this.trigger("select", { action: "select", part_ids: [...ids], revision: this.value.revision }), SELECT_DELAY_MS);
   }
 
+  #click(x, y, additive) {
+    if (this.prompt.isOn) this.prompt.ask(this.stage.surfaceAt(x, y));
+    else this.pick(this.stage.pickAt(x, y), additive);
+  }
+
   pick(id, additive) {
     if (id === null || !this.byId?.has(id)) return additive ? undefined : this.select(new Set());
     const { selected } = this.view;
@@ -229,8 +237,9 @@ class PartViewer {
     return this.select(next, { reveal: id });
   }
 
-  hover(id, x, y) {
-    const name = id === null ? undefined : this.byId?.get(id)?.name;
+  hover(given, x, y) {
+    const id = this.prompt.isOn && x !== undefined ? null : given; // the pointer aims, it does not pick
+    const name = id === NO_PART && this.value.kind === "parts" ? "No part" : this.byId?.get(id)?.name;
     this.tip.hidden = name === undefined || x === undefined;
     this.canvas.style.cursor = name === undefined ? "" : "pointer";
     if (!this.tip.hidden) this.#placeTip(name, x, y);
@@ -261,7 +270,7 @@ class PartViewer {
   isolate() {
     const { selected } = this.view;
     if (selected.size === 0) return;
-    this.setHidden(new Set(this.value.parts.map((part) => part.id).filter((id) => !selected.has(id))));
+    this.setHidden(new Set([NO_PART, ...this.value.parts.map((part) => part.id)].filter((id) => !selected.has(id))));
     this.stage?.fit();
   }
 
@@ -309,9 +318,15 @@ class PartViewer {
     if (action === "undo" && !this.value.can_undo) return;
     const payload = { action, part_ids: action === "undo" ? [] : ids, revision: this.value.revision };
     if (name !== undefined) payload.name = name;
+    this.#send(payload);
+  }
+
+  // One thing at a time: the next may be sent when the server answered, or seems not to.
+  #send(payload) {
     this.pendingRevision = this.value.revision ?? 0;
     this.editTimer = setTimeout(() => {
       this.pendingRevision = null;
+      this.prompt.forget();
       this.refresh();
     }, EDIT_PATIENCE_MS);
     this.refresh();
@@ -328,8 +343,9 @@ class PartViewer {
       ? { z: () => this.edit("undo") }
       : {
           m: () => this.edit("merge"), s: () => this.edit("split"), f2: () => this.startRename(), f: () => this.look("fit"), i: () => this.isolate(), a: () => this.setHidden(new Set()),
-          b: () => this.toggle("boxes"), w: () => this.toggle("wire"), u: () => this.toggle("zUp"), p: () => this.savePicture(), escape: () => this.select(new Set()),
-          1: () => this.look("front"), 2: () => this.look("side"), 3: () => this.look("top"),
+          b: () => this.toggle("boxes"), w: () => this.toggle("wire"), u: () => this.toggle("zUp"), c: () => this.savePicture(), p: () => this.prompt.switch(!this.prompt.isOn),
+          escape: () => this.prompt.escape() || this.select(new Set()),
+          1: () => this.prompt.takesNumber(1) || this.look("front"), 2: () => this.prompt.takesNumber(2) || this.look("side"), 3: () => this.prompt.takesNumber(3) || this.look("top"),
         };
     if (!commands[key] || event.shiftKey) return;
     event.preventDefault();
@@ -338,36 +354,17 @@ class PartViewer {
   }
 
   #cameraKey(event) {
+    if (event.key === "Enter" && this.prompt.isAiming) return this.#promptAtMiddle();
     const turn = { ArrowLeft: [-0.12, 0], ArrowRight: [0.12, 0], ArrowUp: [0, -0.12], ArrowDown: [0, 0.12], "+": [0, 0, 0.88], "=": [0, 0, 0.88], "-": [0, 0, 1.14] }[event.key];
     if (!turn || !this.stage || event.ctrlKey || event.metaKey) return;
     event.preventDefault();
     this.stage.rig.orbit(...turn);
   }
 
-  // ---- for tests and scripts: element.partwise
-
-  #expose() {
-    const surface = {
-      parts: () => this.value.parts.map(({ id, name }) => ({
-        id, name, isSelected: this.view.selected.has(id), isShown: !this.view.hidden.has(id), isDrawn: Boolean(this.stage?.model?.parts.has(id)),
-        position: this.stage?.model?.parts.get(id)?.group.position.toArray() ?? null,
-      })),
-      state: () => this.value.state,
-      revision: () => this.value.revision,
-      selected: () => [...this.view.selected],
-      select: (ids) => this.select(new Set(ids)),
-      explode: (amount) => (amount === undefined ? this.view.explode : this.setExplode(amount)),
-      pickAt: (x, y) => this.stage?.pickAt(x, y) ?? null,
-      pointOf: (id) => this.stage?.pointOf(id) ?? null,
-      camera: () => this.stage && { position: this.stage.camera.position.toArray(), target: this.stage.rig.controls.target.toArray() },
-      memory: () => this.stage && { ...this.stage.renderer.info.memory, frames: this.stage.frames, faces: this.stage.model?.faces ?? 0 },
-      extent: () => this.stage?.extent() ?? null,
-      loseContext: () => this.stage?.renderer.forceContextLoss(),
-      restoreContext: () => this.stage?.renderer.forceContextRestore(),
-    };
-    Object.defineProperty(surface, "isIdle", { get: () => !this.fetching && (this.stage?.isIdle ?? true) });
-    this.element.partwise = surface;
-    this.root.partwise = surface;
+  // The keyboard's way to aim: turn the object until the middle of the picture is on the point.
+  #promptAtMiddle() {
+    const area = this.canvas.getBoundingClientRect();
+    this.prompt.ask(this.stage.surfaceAt(area.left + area.width / 2, area.top + area.height / 2));
   }
 
   dispose() {
@@ -377,12 +374,13 @@ class PartViewer {
     this.themes.disconnect();
     clearTimeout(this.editTimer);
     clearTimeout(this.selectTimer);
+    this.prompt.dispose();
     this.stage?.dispose();
   }
 }
 
-function onlyKnown(ids, known) {
-  const kept = [...ids].filter((id) => known.has(id));
+function onlyKnown(ids, known, others = []) {
+  const kept = [...ids].filter((id) => known.has(id) || others.includes(id));
   return kept.length === ids.size ? ids : new Set(kept);
 }
 

@@ -1,0 +1,183 @@
+"""P3-SAM end to end: a full-size checkpoint with regenerated weights, few points.
+
+The masks of such weights mean nothing; that everything runs, is shown and goes away again does.
+"""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import trimesh
+
+import cli
+from partwise.core.errors import Cancelled, WeightsError
+from partwise.core.progress import CancelToken, Progress, ignore_progress
+from partwise.vram.readings import ComponentState
+from scripts import make_checkpoint
+from studio import load
+from studio.catalog import P3SAM
+from studio.configuration import load_configuration
+from studio.segment import P3SamChoice, SegmentRequest, options_for, run
+from studio.workflow import Studio, build_studio
+from tests.app.support import Server, open_and_cut, served, stay_open, wait_until
+from tests.app.visit import SEGMENT, Visit
+
+FEW = {"PARTWISE_P3SAM_POINT_NUM": "1500", "PARTWISE_P3SAM_PROMPT_NUM": "6"}
+IDLE_UNLOAD_S = 4.0
+
+
+@pytest.fixture(scope="module")
+def weights_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a full-size checkpoint."""
+    folder = tmp_path_factory.mktemp("weights")
+    make_checkpoint.main([str(folder)])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, weights_dir: Path) -> Iterator[Server]:
+    """A server with weights, which unloads soon."""
+    environment = {**FEW, "PARTWISE_VRAM_IDLE_UNLOAD_S": str(IDLE_UNLOAD_S)}
+    with served(tmp_path_factory, environment, weights_dir=weights_dir) as running:
+        yield running
+
+
+def is_loaded(studio: Studio) -> bool:
+    return P3SAM in studio.manager.resident_weights()
+
+
+@pytest.mark.browser
+def test_the_page_runs_it_and_shows_the_weights_come_and_go(
+    visit: Callable[..., Visit], studio: Studio, table_glb: Path
+) -> None:
+    page = visit()
+    assert "P3-SAM" in page.page.locator("#header").inner_text()
+    page.upload(table_glb)
+    page.wait_for_state("ready")
+    assert "1,500 points, 6 prompts" in page.page.locator("#plan").inner_text()
+    page.press("segment")
+    panel = page.page.locator("#memory-panel")
+    panel.get_by_text("0.42 GiB").first.wait_for(timeout=60_000)
+    assert is_loaded(studio)
+    page.wait_for_state("done")
+    session = next(iter(studio.workspace.sessions()))
+    assert session.document is not None
+    assert session.document.segmentation is not None
+    assert session.document.segmentation.engine == P3SAM
+    wait_until(lambda: not is_loaded(studio), "the weights are gone")
+    panel.get_by_text("loads when it is needed").first.wait_for()
+
+
+@pytest.mark.browser
+def test_a_click_gives_masks_and_one_becomes_a_part_that_can_be_undone(
+    visit: Callable[..., Visit], studio: Studio, table_glb: Path
+) -> None:
+    page = visit()
+    page.upload(table_glb)
+    page.wait_for_state("ready")
+    viewer = page.page.locator(f"#{SEGMENT}")
+    viewer.get_by_role("button", name="Point prompt").click()
+    place = page.ask("pointOf(0)")
+    page.page.mouse.click(place["x"], place["y"])
+    masks = viewer.get_by_role("radio")
+    masks.first.wait_for(timeout=60_000)
+    assert masks.count() == 3
+    page.edit("New part")
+    assert [part["name"] for part in page.parts()] == ["Part 1"]
+    page.edit("Undo")
+    assert page.parts() == []
+    assert studio.engines.encoded.total_bytes > 0
+
+
+def test_a_run_is_the_same_again_and_costs_no_network_the_second_time(
+    studio: Studio, table_glb: Path
+) -> None:
+    document = open_and_cut(studio, table_glb, "p3sam-twice").document
+    assert document is not None
+    options = options_for(studio.configuration, "preview", chosen=P3SamChoice(point_num=1400))
+    request = SegmentRequest(document.source, document.mesh_key, options, P3SAM)
+    first = run(request, studio.engines, ignore_progress, CancelToken())
+    again = run(request, studio.engines, ignore_progress, CancelToken())
+    assert np.array_equal(first.parts.face_labels, again.parts.face_labels)
+    assert set(first.run.stage_seconds) == {"prepare", "load", "encode", "masks", "label"}
+    assert set(again.run.stage_seconds) == {"label"}
+    merged = options_for(
+        studio.configuration,
+        "preview",
+        chosen=P3SamChoice(point_num=1400, is_post_processed=True),
+    )
+    other = replace(request, options=merged)
+    assert set(run(other, studio.engines, ignore_progress, CancelToken()).run.stage_seconds) == {
+        "label"
+    }
+
+
+def test_a_cancel_within_a_prompt_batch_leaves_everything_clean(
+    studio: Studio, table_glb: Path
+) -> None:
+    document = open_and_cut(studio, table_glb, "p3sam-cancel").document
+    assert document is not None
+    cancel, heard = CancelToken(), []
+
+    def stop_at_masks(step: Progress) -> None:
+        if step.stage == "Predicting masks":
+            heard.append(time.perf_counter())
+            cancel.cancel()
+
+    options = options_for(
+        studio.configuration, "preview", chosen=P3SamChoice(point_num=9000, prompt_num=200)
+    )
+    request = SegmentRequest(document.source, document.mesh_key, options, P3SAM)
+    with pytest.raises(Cancelled):
+        run(request, studio.engines, stop_at_masks, cancel)
+    assert len(heard) == 1
+    status = next(c for c in studio.manager.get_status().components if c.name == P3SAM)
+    assert status.lease_count == 0
+    assert status.state is ComponentState.LOADED
+
+
+def test_the_command_line_runs_it(
+    server: Server,
+    weights_dir: Path,
+    table_glb: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(cli, "build_studio", lambda _: stay_open(server.studio))
+    arguments = ["segment", str(table_glb), "-o", str(tmp_path), "--engine", P3SAM, "--quiet"]
+    few = ["--points", "1300", "--prompts", "5", "--weights", str(weights_dir)]
+    assert cli.main([*arguments, *few]) == 0
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["segmentation"]["engine"] == P3SAM
+    assert report["segmentation"]["settings"]["point_num"] == 1300
+    assert len(np.load(tmp_path / "face_ids.npy")) == len(trimesh.load(table_glb).to_mesh().faces)
+
+
+def test_damaged_weights_end_in_a_clear_error_and_nothing_is_loaded(
+    tmp_path_factory: pytest.TempPathFactory, table_glb: Path
+) -> None:
+    folder = tmp_path_factory.mktemp("damaged")
+    (folder / "p3sam.safetensors").write_bytes(b"not a checkpoint")
+    configuration = load_configuration(environment=FEW, overrides={"weights_dir": folder})
+    studio = build_studio(configuration)
+    try:
+        document = load.run(
+            table_glb,
+            table_glb.name,
+            pool=studio.pool,
+            limits=configuration.mesh,
+            progress=ignore_progress,
+            cancel=CancelToken(),
+        )
+        options = options_for(configuration, "preview")
+        request = SegmentRequest(document.source, document.mesh_key, options, P3SAM)
+        with pytest.raises(WeightsError, match=r"p3sam\.safetensors"):
+            run(request, studio.engines, ignore_progress, CancelToken())
+        assert studio.manager.resident_weights() == {}
+    finally:
+        studio.close()
