@@ -1,13 +1,15 @@
 """The table of figures in the README, made from the result files: one column for each machine."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+from benchmarks import p3sam_rows
 from benchmarks.common import Payload
 from partwise.core.errors import AppError
 
 START, END = "<!-- figures -->", "<!-- /figures -->"
+NOT_MEASURED = "not measured"
 QUICK = ".quick"  # results of tiny runs, which the table leaves out
 Reader = Callable[[Payload], str]
 
@@ -32,22 +34,41 @@ def table(results: Path) -> str:
     machines = [payload for payload in found if "engines" in payload]
     if not machines:
         raise AppError(f"There is no result in {results.name}. Run benchmarks/app.py first.")
-    head = "| | " + " | ".join(payload["machine"] for payload in machines) + " |\n"
-    rule = "|---" * (len(machines) + 1) + "|\n"
-    rows = "".join(
-        f"| {label} | " + " | ".join(_cell(reader, payload) for payload in machines) + " |\n"
-        for label, reader in [*_rows(), *_engine_rows(machines)]
-    )
     notes = [_note(payload) for payload in machines]
     notes += [_mesh_note(payload) for payload in found if "meshes" in payload]
-    return head + rule + rows + "\n" + "\n".join(notes) + "\n"
+    text = _columns(machines, [*_rows(), *_engine_rows(machines)]) + _lines(notes)
+    asked = [payload for payload in found if "p3sam" in payload]
+    if asked:
+        text += "\n" + _columns(asked, p3sam_rows.rows())
+        text += _lines([_note(payload) + p3sam_rows.note(payload) for payload in asked])
+    return text
+
+
+def _columns(machines: list[Payload], rows: Iterable[tuple[str, Reader]]) -> str:
+    """A table with a column for each machine; a row that none of them measured is left out."""
+    head = "| | " + " | ".join(payload["machine"] for payload in machines) + " |\n"
+    rule = "|---" * (len(machines) + 1) + "|\n"
+    cells = ((label, [_cell(reader, payload) for payload in machines]) for label, reader in rows)
+    return (
+        head
+        + rule
+        + "".join(
+            f"| {label} | " + " | ".join(row) + " |\n"
+            for label, row in cells
+            if set(row) != {NOT_MEASURED}
+        )
+    )
+
+
+def _lines(notes: list[str]) -> str:
+    return "\n" + "\n".join(notes) + "\n"
 
 
 def _cell(reader: Reader, payload: Payload) -> str:
     try:
         return reader(payload)
     except KeyError:  # this run did not take the figure: no browser, or another size
-        return "not measured"
+        return NOT_MEASURED
 
 
 def _rows() -> Iterator[tuple[str, Reader]]:
