@@ -83,7 +83,7 @@ class PromptHeads:
     ) -> Tensor:
         """Put a stage's (P, N, 3) logits over those before; its (P, width) maxima of the cloud."""
         prompt_terms = stage.prompt_terms(prompts, seen)
-        largest = prompt_terms.new_full((len(prompts), stage.width), -torch.inf)
+        largest = prompts.new_full((len(prompts), stage.width), -torch.inf)
         buffers = _Buffers(stage, self._chunk, self._rows, logits.device)
         starts = range(0, len(self._points), self._chunk)
         for i, start in enumerate(starts):
@@ -127,15 +127,23 @@ class _Stage:
         )
         self.from_prompt_and_seen = torch.cat([from_prompt, from_seen])
         self.bias = torch.cat([linear.bias for linear in first])
-        self.masks_from_masks = torch.cat([part[4] for part in parts[:-1]]).T  # (0 or 3, split)
-        self.summary_from_masks = parts[-1][4].T  # (3, width)
+        self.masks_from_masks = torch.cat([part[4] for part in parts[:-1]]).T.to(dtype)
+        self.summary_from_masks = parts[-1][4].T.to(dtype)
         self.mask_layers = [_layers(mlp, dtype) for mlp in mask_mlps]
         self.summary_layers = _layers(summary_mlp, dtype)
 
     def prompt_terms(self, prompts: Tensor, seen: Tensor) -> Tensor:
-        """(P, split + width) float32: what a prompt adds to every point's first layer."""
+        """(P, split + width): what a prompt adds to every point's first layer."""
         both = torch.cat([prompts, seen], dim=1)
-        return torch.cat([_alone(row) @ self.from_prompt_and_seen for row in both])
+        return torch.cat([_alone(row) @ self.from_prompt_and_seen for row in both]).to(self.dtype)
+
+    def point_terms(self, features: Tensor, points: Tensor, out: Tensor) -> None:
+        """(n, split + width) into `out`: what some points add to their first layer."""
+        exact = out if self.dtype == torch.float32 else torch.empty_like(out, dtype=torch.float32)
+        torch.addmm(self.bias, features, self.from_features, out=exact)
+        torch.addmm(exact, points, self.from_point, out=exact)
+        if exact is not out:
+            out.copy_(exact)
 
 
 @dataclass(frozen=True)
@@ -158,20 +166,17 @@ class _Buffers:
     """Memory for the terms of a chunk of points and for one product's rows, used over and over."""
 
     def __init__(self, stage: _Stage, count: int, rows: int, device: torch.device) -> None:
-        def buffer(height: int, width: int, dtype: torch.dtype = stage.dtype) -> Tensor:
-            return torch.empty(height, width, dtype=dtype, device=device)
+        def buffer(height: int, width: int) -> Tensor:
+            return torch.empty(height, width, dtype=stage.dtype, device=device)
 
         rows = min(rows, count)
-        self.terms = buffer(count, stage.split + stage.width, torch.float32)
-        self.masks = buffer(rows, MASKS_PER_PROMPT, torch.float32)
-        self.first = buffer(rows, stage.split, torch.float32)
-        self.first_hidden = buffer(rows, stage.split)
+        self.terms = buffer(count, stage.split + stage.width)
+        self.masks = buffer(rows, MASKS_PER_PROMPT)
+        self.first = buffer(rows, stage.split)
         self.second = buffer(rows, stage.mask_width)
         self.mask = buffer(rows, 1)
-        self.summary = buffer(rows, stage.width, torch.float32)
-        self.summary_hidden = buffer(rows, stage.width)
+        self.summary = buffer(rows, stage.width)
         self.summary_second = buffer(rows, stage.width)
-        self.summary_third = buffer(rows, stage.width)
 
 
 class _Chunk:
@@ -188,21 +193,18 @@ class _Chunk:
         self._steps = [slice(i, min(i + rows, len(points))) for i in range(0, len(points), rows)]
         self._terms = buffers.terms[: len(points)]
         for step in self._steps:
-            terms = self._terms[step]
-            torch.addmm(stage.bias, features[step], stage.from_features, out=terms)
-            torch.addmm(terms, points[step], stage.from_point, out=terms)
+            stage.point_terms(features[step], points[step], self._terms[step])
 
     def ask(self, prompt_term: Tensor, logits: Tensor) -> Tensor:
         """Put the masks for a prompt into (n, 3) `logits`, which hold those of the stage before.
 
         Returns the (width,) float32 maxima of the summary over the chunk.
         """
-        largest = prompt_term.new_full((self._stage.width,), -torch.inf)
+        summaries = []
         for step in self._steps:
             self._masks(self._terms[step], prompt_term, logits[step])
-            summary = self._summary(self._terms[step], prompt_term, logits[step])
-            torch.maximum(largest, summary, out=largest)
-        return largest
+            summaries.append(self._summary(self._terms[step], prompt_term, logits[step]))
+        return torch.stack(summaries).amax(dim=0).float()
 
     def _masks(self, terms: Tensor, prompt_term: Tensor, logits: Tensor) -> None:
         stage, buffers, split = self._stage, self._buffers, self._stage.split
@@ -213,7 +215,7 @@ class _Chunk:
             first += prompt_term[:split]
         else:
             torch.add(terms[:, :split], prompt_term[:split], out=first)
-        hidden = _gelu(first, buffers.first_hidden).view(len(terms), MASKS_PER_PROMPT, -1)
+        hidden = _gelu(first).view(len(terms), MASKS_PER_PROMPT, -1)
         for i, layers in enumerate(stage.mask_layers):
             second = buffers.second[: len(terms)]
             torch.addmm(layers.second_bias, hidden[:, i], layers.second, out=second)
@@ -225,14 +227,12 @@ class _Chunk:
         stage, buffers, split = self._stage, self._buffers, self._stage.split
         layers, count = stage.summary_layers, len(terms)
         masks = buffers.masks[:count].copy_(logits)
-        first, second = buffers.summary[:count], buffers.summary_second[:count]
-        torch.addmm(terms[:, split:], masks, stage.summary_from_masks, out=first)
-        first += prompt_term[split:]
-        hidden = _gelu(first, buffers.summary_hidden)
-        torch.addmm(layers.second_bias, hidden, layers.second, out=second)
-        third = buffers.summary_third[:count]
-        torch.addmm(layers.third_bias, _gelu(second), layers.third, out=third)
-        return third.amax(dim=0).float()
+        hidden, second = buffers.summary[:count], buffers.summary_second[:count]
+        torch.addmm(terms[:, split:], masks, stage.summary_from_masks, out=hidden)
+        hidden += prompt_term[split:]
+        torch.addmm(layers.second_bias, _gelu(hidden), layers.second, out=second)
+        torch.addmm(layers.third_bias, _gelu(second), layers.third, out=hidden)
+        return hidden.amax(dim=0)
 
 
 def _alone(row: Tensor) -> Tensor:
@@ -240,9 +240,6 @@ def _alone(row: Tensor) -> Tensor:
     return row.clone()[None]
 
 
-def _gelu(values: Tensor, target: Tensor | None = None) -> Tensor:
-    """GELU by the error function, in place; copied into `target` when that has another type."""
-    torch.ops.aten.gelu_(values)
-    if target is None or target.dtype == values.dtype:
-        return values
-    return target[: len(values)].copy_(values)
+def _gelu(values: Tensor) -> Tensor:
+    """GELU by the error function, in place."""
+    return torch.ops.aten.gelu_(values)
