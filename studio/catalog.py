@@ -1,5 +1,6 @@
 """The one place that names each engine: what it is for, what it needs, whether it can run here."""
 
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -45,6 +46,11 @@ class NeuralModel:
         """Why the model cannot run here, and what to do; None when it can."""
         missing = self.missing_files(weights_dir)
         sentences = []
+        if is_gpu_borrowed() and self.is_built and not missing:
+            sentences.append(
+                f"On a ZeroGPU Space this version does not run {self.title}; a Space with a GPU or "
+                "CPU of its own does."
+            )
         if missing:
             sentences.append(
                 f"{self.title}: weights not present. It needs {', '.join(missing)} "
@@ -61,6 +67,11 @@ class NeuralModel:
         if not sentences:
             return None
         return " ".join([*sentences, "The built-in engine works in its place."])
+
+
+def is_gpu_borrowed() -> bool:
+    """Whether this is a ZeroGPU Space, where a process has a GPU only within marked calls."""
+    return os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "true")
 
 
 def find_file(file: str, weights_dir: Path) -> Path | None:
@@ -151,7 +162,7 @@ class Engines:
             if requested == GEOMETRIC
             else f"{model.title} cannot run here: its weights are not present"
             if model.missing_files(self.weights_dir)
-            else f"this version of Partwise has no {model.title} engine yet"
+            else f"this version of Partwise does not run {model.title} here"
             if problem
             else f"{model.title} would take about {in_words(neural_s or 0.0)} at this preset here; "
             "choose it as the engine to run it all the same"

@@ -6,12 +6,12 @@ person as a bare class name.
 """
 
 import functools
-import os
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import gradio as gr
 
+from studio.catalog import is_gpu_borrowed
 from studio.ui.errors import as_toast
 
 try:
@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 def is_zerogpu() -> bool:
     """Whether this process runs on a ZeroGPU Space."""
-    return spaces is not None and os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "true")
+    return spaces is not None and is_gpu_borrowed()
 
 
 def on_gpu(function: Callable[[], T], *, duration_s: int) -> Callable[[], T]:

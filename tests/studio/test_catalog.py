@@ -80,7 +80,7 @@ def test_the_neural_engine_runs_as_soon_as_its_weights_are_there(
 
 def test_weights_without_an_engine_change_the_reason(engines: Engines, tmp_path: Path) -> None:
     write_weights(tmp_path, "xpart")
-    assert "no X-Part engine yet" in engines.choose(GENERATE).reason
+    assert "does not run X-Part here" in engines.choose(GENERATE).reason
     with pytest.raises(WeightsError, match="no X-Part engine yet"):
         engines.choose(GENERATE, "xpart")
 
@@ -93,6 +93,16 @@ def test_what_would_take_too_long_is_not_chosen_but_can_be_asked_for(
     assert choice.name == "geometric"
     assert "about 10 min" in choice.reason
     assert engines.choose(SEGMENT, "p3sam", neural_s=600.0).name == "p3sam"
+
+
+def test_on_a_zerogpu_space_it_is_refused_with_the_reason(
+    engines: Engines, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_weights(tmp_path, "p3sam")
+    monkeypatch.setenv("SPACES_ZERO_GPU", "true")
+    assert engines.choose(SEGMENT).name == "geometric"
+    with pytest.raises(WeightsError, match="ZeroGPU"):
+        engines.choose(SEGMENT, "p3sam")
 
 
 @pytest.mark.parametrize(
