@@ -33,7 +33,7 @@ class EncodedKey:
 class MaskKey:
     """What the best masks depend on, besides the features."""
 
-    prompt_num: int
+    prompt_count: int
     precision: str
     mask_probability: float
 
@@ -140,4 +140,4 @@ def key_of(mesh: str, settings: P3SamSettings) -> EncodedKey:
 
 def mask_key_of(settings: P3SamSettings) -> MaskKey:
     """What must be equal, besides the features, for masks to be used again."""
-    return MaskKey(settings.prompt_num, settings.precision, settings.mask_probability)
+    return MaskKey(settings.prompt_count, settings.precision, settings.mask_probability)

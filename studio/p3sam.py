@@ -71,7 +71,7 @@ def segment(job: Job, engines: Engines, watch: Watch) -> NeuralParts:
     with _stage(seconds, "label"):
         labelling: FaceLabelling = engines.pool.run(
             "partwise.p3sam.faces:label_faces",
-            encoded.with_prompts(job.settings.prompt_num),
+            encoded.with_prompts(job.settings.prompt_count),
             kept.masks(),
             kept.ious,
             settings=job.settings,
@@ -133,7 +133,7 @@ def _ask(
             found = pipeline.predict_masks(
                 model,
                 encoded.features,
-                encoded.with_prompts(job.settings.prompt_num),
+                encoded.with_prompts(job.settings.prompt_count),
                 job.settings,
                 progress=watch.part(_ENCODED, _ASKED).progress,
                 cancel=watch.cancel,

@@ -13,7 +13,7 @@ _CHUNK_POINTS = 16_384
 
 def pair_count(settings: P3SamSettings) -> int:
     """How many (point, prompt) pairs the heads look at; almost all of the time goes there."""
-    return settings.point_num * settings.prompt_num
+    return settings.point_num * settings.prompt_count
 
 
 def peak_bytes(settings: P3SamSettings) -> int:
@@ -23,7 +23,7 @@ def peak_bytes(settings: P3SamSettings) -> int:
     encoding = points * _ENCODER_BYTES
     asking = (
         points * _FEATURE_BYTES
-        + points * min(settings.prompt_batch, settings.prompt_num) * _LOGIT_BYTES
+        + points * min(settings.prompt_batch, settings.prompt_count) * _LOGIT_BYTES
         + chunk * _CHUNK_BYTES
     )
     return WEIGHT_BYTES + max(encoding, asking)

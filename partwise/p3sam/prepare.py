@@ -70,7 +70,7 @@ def prepare_mesh(
         points = frame.to_network(samples.points)
     with clock.stage("Choosing prompts", 0.8):
         voxels = build_voxels(points, normals, picked=picked)
-        prompts = farthest_points(points, settings.prompt_num, start=first_prompt)
+        prompts = farthest_points(points, settings.prompt_count, start=first_prompt)
     progress(Progress("Prepared", 1.0))
     return PreparedMesh(
         mesh,

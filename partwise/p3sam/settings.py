@@ -81,16 +81,16 @@ class P3SamSettings:
                 raise ValueError(
                     f"{field.name} is {getattr(self, field.name)!r}; give true or false"
                 )
-        if self.prompt_num > self.point_num:
-            raise ValueError(
-                f"prompt_num ({self.prompt_num}) is more than point_num ({self.point_num}); "
-                "prompts are chosen among the points"
-            )
         for name in ("precision", "encoder_precision"):
             if getattr(self, name) not in PRECISIONS:
                 raise ValueError(
                     f"{name} is {getattr(self, name)!r}; give one of {', '.join(PRECISIONS)}"
                 )
+
+    @property
+    def prompt_count(self) -> int:
+        """How many prompts there are: prompt_num, but no more than points to choose from."""
+        return min(self.prompt_num, self.point_num)
 
 
 def _is_integer(value: object) -> bool:

@@ -225,7 +225,7 @@ def plan_html(
 
 def _neural_plan(settings: P3SamSettings, engines: Engines, mesh_key: str | None) -> str:
     seconds = neural_seconds(engines, settings, mesh_key)
-    work = f"{settings.point_num:,} points, {settings.prompt_num:,} prompts"
+    work = f"{settings.point_num:,} points, {settings.prompt_count:,} prompts"
     if not seconds:
         return f"{work}: the masks are kept from before, so only the faces are labelled anew"
     basis = "by the last run here" if engines.pace.is_measured(settings.precision) else "assumed"

@@ -42,9 +42,9 @@ def test_a_wrong_value_is_refused_by_name_and_value(name: str, value: object):
         P3SamSettings(**{name: value})
 
 
-def test_more_prompts_than_points_are_refused():
-    with pytest.raises(ValueError, match=r"prompt_num \(400\) is more than point_num \(100\)"):
-        P3SamSettings(point_num=100)
+def test_there_are_no_more_prompts_than_points_to_choose_from() -> None:
+    assert P3SamSettings(point_num=100).prompt_count == 100
+    assert P3SamSettings().prompt_count == 400
 
 
 def test_limits_themselves_are_allowed():
