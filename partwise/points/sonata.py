@@ -35,20 +35,21 @@ class SonataConfig:
 class StageGrid:
     """The geometry of a stage, which all its blocks share.
 
-    grid: (n, 3) int64 cells. slots: for each curve in the stage's order, (P, K) int64 rows by
-    patch. links: the neighbour table. cluster: (n of the stage before,) int64 row that each of its
-    points was pooled into, None for the first stage.
+    slots: for each curve in the stage's order, (P, K) int64 rows by patch. links: the neighbour
+    table.
     """
 
-    grid: Tensor
     slots: tuple[Tensor, ...]
     links: tuple[Link, ...]
-    cluster: Tensor | None
 
 
 @dataclass(frozen=True)
 class StageFeatures:
-    """Output of a stage: (n, C) features, and its `cluster` as in `StageGrid`."""
+    """Output of a stage.
+
+    features: (n, C). cluster: (n of the stage before,) int64 row that each of its points was pooled
+    into, None for the first stage.
+    """
 
     features: Tensor
     cluster: Tensor | None
@@ -83,20 +84,17 @@ class Sonata(nn.Module):
                 grid, cluster = pool_grid(grid, self.config.stride)
                 features = stage.down(features, cluster, len(grid))
             curves = curve_orders[i % len(curve_orders)][: stage.depth]
-            geometry = stage_grid(grid, curves, self.config.patch_size, cluster)
-            features = stage(features, geometry)
+            features = stage(features, stage_grid(grid, curves, self.config.patch_size))
             stages.append(StageFeatures(features, cluster))
         return stages
 
 
-def stage_grid(
-    grid: Tensor, curves: Sequence[int], patch_size: int, cluster: Tensor | None = None
-) -> StageGrid:
+def stage_grid(grid: Tensor, curves: Sequence[int], patch_size: int) -> StageGrid:
     """Serialise a grid along the curves its blocks use, and find its neighbours."""
     depth = curve_depth(grid)
     orders = (curve_order(grid, depth, CURVES[curve]) for curve in curves)
     slots = tuple(patch_slots(order, patch_size) for order in orders)
-    return StageGrid(grid, slots, find_neighbors(grid), cluster)
+    return StageGrid(slots, find_neighbors(grid))
 
 
 def pool_grid(grid: Tensor, stride: int) -> tuple[Tensor, Tensor]:
@@ -108,17 +106,24 @@ def pool_grid(grid: Tensor, stride: int) -> tuple[Tensor, Tensor]:
     return torch.stack([cells // span**2, cells // span % span, cells % span], dim=1), cluster
 
 
+class _Norm(nn.LayerNorm):
+    """LayerNorm in float32, whatever autocast says."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        return super().forward(features.float())
+
+
 class _Embedding(nn.Module):
     def __init__(self, in_channels: int, channels: int) -> None:
         super().__init__()
         self.mask_token = nn.Parameter(torch.empty(1, channels))  # of the training; never read
         self.stem = nn.ModuleDict(
-            {"linear": nn.Linear(in_channels, channels), "norm": nn.LayerNorm(channels)}
+            {"linear": nn.Linear(in_channels, channels), "norm": _Norm(channels)}
         )
 
     def forward(self, features: Tensor) -> Tensor:
-        features = self.stem["norm"](self.stem["linear"](features))
-        return nn.functional.gelu(features)
+        with torch.autocast(features.device.type, enabled=False):  # positions need all their bits
+            return nn.functional.gelu(self.stem["norm"](self.stem["linear"](features)))
 
 
 class _Stage(nn.Module):
@@ -144,7 +149,7 @@ class _GridPooling(nn.Module):
     def __init__(self, in_channels: int, channels: int) -> None:
         super().__init__()
         self.proj = nn.Linear(in_channels, channels)
-        self.norm = nn.ModuleList([nn.LayerNorm(channels)])
+        self.norm = nn.ModuleList([_Norm(channels)])
 
     def forward(self, features: Tensor, cluster: Tensor, count: int) -> Tensor:
         projected = self.proj(features)
@@ -160,11 +165,11 @@ class _Block(nn.Module):
     def __init__(self, channels: int, num_heads: int, mlp_ratio: int) -> None:
         super().__init__()
         self.cpe = nn.ModuleList(
-            [SubMConv3(channels, channels), nn.Linear(channels, channels), nn.LayerNorm(channels)]
+            [SubMConv3(channels, channels), nn.Linear(channels, channels), _Norm(channels)]
         )
-        self.norm1 = nn.ModuleList([nn.LayerNorm(channels)])
+        self.norm1 = nn.ModuleList([_Norm(channels)])
         self.attn = PatchAttention(channels, num_heads)
-        self.norm2 = nn.ModuleList([nn.LayerNorm(channels)])
+        self.norm2 = nn.ModuleList([_Norm(channels)])
         self.mlp = nn.ModuleList([_Mlp(channels, mlp_ratio * channels)])
 
     def forward(self, features: Tensor, slots: Tensor, links: Sequence[Link]) -> Tensor:

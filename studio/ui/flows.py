@@ -191,4 +191,5 @@ def _status_of(step: Queued | Progress, state: str, cancel: CancelToken) -> Stat
         return Status("cancelling", "Stopping …")
     if isinstance(step, Queued):
         return Status("queued", f"Waiting: number {step.position} of {step.waiting} in line")
-    return Status(state, stage=step.stage, progress=step.fraction)
+    stage = f"{step.stage}: {step.detail}" if step.detail else step.stage
+    return Status(state, stage=stage, progress=step.fraction)

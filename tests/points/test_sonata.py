@@ -75,3 +75,25 @@ def test_a_cloud_of_one_voxel_has_features() -> None:
         features = tiny_model().encode(grid, torch.zeros(1, 9), torch.zeros(3, dtype=torch.int64))
     assert features.shape == (3, 512)
     assert features.isfinite().all()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_under_autocast_stem_and_norms_stay_in_float32(dtype: torch.dtype) -> None:
+    seen: dict[str, torch.dtype] = {}
+    model = tiny_model()
+    hooks = [
+        module.register_forward_hook(
+            lambda _, __, out, name=name: seen.__setitem__(name, out.dtype)
+        )
+        for name, module in model.sonata.named_modules()
+        if isinstance(module, torch.nn.LayerNorm | torch.nn.Linear)
+    ]
+    grid, features = tensors(golden_voxels(golden("tiny_encoder")))
+    with torch.inference_mode(), torch.autocast("cpu", dtype):
+        model.sonata(grid, features)
+    for hook in hooks:
+        hook.remove()
+    exact = {name for name, kind in seen.items() if kind == torch.float32}
+    norms = {n for n, m in model.sonata.named_modules() if isinstance(m, torch.nn.LayerNorm)}
+    assert exact == norms | {"embedding.stem.linear"}
+    assert len(seen) > len(exact)
