@@ -98,8 +98,7 @@ def answer_click(
     prepared = encoded.prepared if encoded else _prepare(job, engines, watch.part(0, 0.3))
     with _lease(engines, watch.part(0.3, 0.5)) as model:
         if encoded is None:
-            watch.progress(Progress("Encoding the mesh", 0.5))
-            encoded = _encode(job, prepared, model)
+            encoded = _encode(job, prepared, model, watch.part(0.5, 0.8))
             engines.encoded.keep(job.mesh_key, job.settings, encoded)
         watch.cancel.raise_if_cancelled()
         watch.progress(Progress("Asking for masks", 0.8))
@@ -116,18 +115,17 @@ def _ask(
     seconds: dict[str, float],
 ) -> tuple[EncodedMesh, KeptMasks]:
     """Encode if need be, and predict the best mask of every prompt; both are kept."""
-    from partwise.p3sam import pipeline
-
     if encoded is None:
         with _stage(seconds, "prepare"):
             prepared = _prepare(job, engines, watch.part(0, _PREPARED))
     started = time.perf_counter()
+    from partwise.p3sam import pipeline  # takes a second the first time, with torch
+
     with _lease(engines, watch.part(_PREPARED, _LOADED)) as model:
         seconds["load"] = time.perf_counter() - started
         if encoded is None:
-            watch.progress(Progress("Encoding the mesh", _LOADED))
             with _stage(seconds, "encode"):
-                encoded = _encode(job, prepared, model)
+                encoded = _encode(job, prepared, model, watch.part(_LOADED, _ENCODED))
             engines.encoded.keep(job.mesh_key, job.settings, encoded)
         with _stage(seconds, "masks"):
             found = pipeline.predict_masks(
@@ -158,11 +156,17 @@ def _prepare(job: Job, engines: Engines, watch: Watch) -> "PreparedMesh":
     return cast("PreparedMesh", prepared)
 
 
-def _encode(job: Job, prepared: "PreparedMesh", model: "P3SAMModel") -> EncodedMesh:
+def _encode(job: Job, prepared: "PreparedMesh", model: "P3SAMModel", watch: Watch) -> EncodedMesh:
     from partwise.p3sam import pipeline
 
-    precision = job.settings.encoder_precision
-    return EncodedMesh(prepared, pipeline.encode_points(model, prepared, precision=precision))
+    features = pipeline.encode_points(
+        model,
+        prepared,
+        precision=job.settings.encoder_precision,
+        progress=watch.progress,
+        cancel=watch.cancel,
+    )
+    return EncodedMesh(prepared, features)
 
 
 @contextmanager

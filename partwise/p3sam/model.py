@@ -4,7 +4,7 @@ Specification sections 3.8, 4 and 7. Module names follow the published checkpoin
 are evaluated by `heads.py`; here are their weights.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -82,13 +82,14 @@ class P3SAM(nn.Module):
         voxel_features: Tensor,
         inverse: Tensor,
         curve_orders: Sequence[Sequence[int]] = IN_ORDER,
+        check: Callable[[float], None] = lambda share: None,
     ) -> Tensor:
         """(N, 512) float32 features of the sampled points.
 
         grid: (M, 3) int64 voxels. voxel_features: (M, 9) float32. inverse: (N,) int64 voxel of each
-        point. curve_orders: see `Sonata.forward`.
+        point. curve_orders, check: see `Sonata.forward`.
         """
-        stages = self.sonata(grid, voxel_features, curve_orders)
+        stages = self.sonata(grid, voxel_features, curve_orders, check)
         first, second, third = self.mlp.layers
         gelu = nn.functional.gelu
         return third(gelu(second(gelu(project_stages(stages, first)))))[inverse].float()

@@ -53,19 +53,28 @@ def encode_points(
     *,
     precision: str = "fp32",
     curve_orders: Sequence[Sequence[int]] = IN_ORDER,
+    progress: ProgressCallback = ignore_progress,
+    cancel: CancelToken | None = None,
 ) -> Features:
     """(N, 512) float32 features of the sampled points, on the host.
 
     precision: of the encoder's matrix products; its stem and norms stay float32. curve_orders: see
     `Sonata.forward`; the fixed order is the default, so that the same mesh has the same features.
+    Raises `Cancelled` between two blocks.
     """
-    device, voxels = _device(model), prepared.voxels
+    device, voxels, stop = _device(model), prepared.voxels, cancel or CancelToken()
+
+    def check(share: float) -> None:
+        stop.raise_if_cancelled()
+        progress(Progress("Encoding the mesh", share))
+
     with torch.autocast(device.type, DTYPES[precision], enabled=precision != "fp32"):
         features = model.encode(
             torch.from_numpy(voxels.grid).to(device),
             torch.from_numpy(voxels.features).to(device),
             torch.from_numpy(voxels.inverse).to(device),
             curve_orders,
+            check,
         )
     return features.cpu().numpy()
 

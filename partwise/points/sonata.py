@@ -3,7 +3,7 @@
 Specification section 3. Module names follow the published checkpoint's keys.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -70,13 +70,19 @@ class Sonata(nn.Module):
         return cast("list[_Stage]", list(self.enc.values()))
 
     def forward(
-        self, grid: Tensor, features: Tensor, curve_orders: Sequence[Sequence[int]] = IN_ORDER
+        self,
+        grid: Tensor,
+        features: Tensor,
+        curve_orders: Sequence[Sequence[int]] = IN_ORDER,
+        check: Callable[[float], None] = lambda share: None,
     ) -> list[StageFeatures]:
         """The five stages' features, finest first.
 
         grid: (M, 3) int64 ≥ 0, cells distinct. features: (M, in_channels). curve_orders: for each
         stage which curve its blocks take in turn, as numbers into `CURVES`; one for all will do.
+        check: hears before each block which share of them is done, and may raise to stop.
         """
+        blocks_before, block_count = 0, sum(self.config.depths)
         features = self.embedding(features)
         cluster, stages = None, []
         for i, stage in enumerate(self.stages):
@@ -84,7 +90,12 @@ class Sonata(nn.Module):
                 grid, cluster = pool_grid(grid, self.config.stride)
                 features = stage.down(features, cluster, len(grid))
             curves = curve_orders[i % len(curve_orders)][: stage.depth]
-            features = stage(features, stage_grid(grid, curves, self.config.patch_size))
+            geometry = stage_grid(grid, curves, self.config.patch_size)
+            for block_number, block in enumerate(stage.blocks):
+                check((blocks_before + block_number) / block_count)
+                slots = geometry.slots[block_number % len(CURVES)]
+                features = block(features, slots, geometry.links)
+            blocks_before += stage.depth
             stages.append(StageFeatures(features, cluster))
         return stages
 
@@ -127,6 +138,8 @@ class _Embedding(nn.Module):
 
 
 class _Stage(nn.Module):
+    """The way down to a stage's grid, and the blocks there."""
+
     def __init__(self, config: SonataConfig, index: int) -> None:
         super().__init__()
         self.depth = config.depths[index]
@@ -136,11 +149,10 @@ class _Stage(nn.Module):
             block = _Block(config.channels[index], config.num_heads[index], config.mlp_ratio)
             self.add_module(f"block{i}", block)
 
-    def forward(self, features: Tensor, stage: StageGrid) -> Tensor:
-        for i in range(self.depth):
-            block = self.get_submodule(f"block{i}")
-            features = block(features, stage.slots[i % len(CURVES)], stage.links)
-        return features
+    @property
+    def blocks(self) -> list[nn.Module]:
+        """The blocks in their order."""
+        return [self.get_submodule(f"block{i}") for i in range(self.depth)]
 
 
 class _GridPooling(nn.Module):

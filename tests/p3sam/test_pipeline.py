@@ -161,3 +161,18 @@ def test_faces_without_a_sample_ask_the_nearest_one() -> None:
     assert set(speaking.faces.tolist()) == set(range(len(prepared.mesh.faces)))
     found = face_masks(prepared, speaking, np.ones((1, 20), dtype=bool))
     assert found.all()
+
+
+def test_a_cancel_ends_encoding_between_two_blocks(prepared: PreparedMesh) -> None:
+    cancel = CancelToken()
+    shares: list[float] = []
+
+    def stop(step: Progress) -> None:
+        shares.append(step.fraction)
+        if step.fraction > 0.3:
+            cancel.cancel()
+
+    with pytest.raises(Cancelled):
+        encode_points(tiny_model(), prepared, progress=stop, cancel=cancel)
+    assert shares == sorted(shares)
+    assert 0.3 < shares[-1] < 0.5
