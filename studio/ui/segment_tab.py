@@ -28,6 +28,7 @@ from studio.workspace import Session
 
 FILE_TYPES = [".glb", ".gltf", ".obj", ".ply", ".stl", ".off", ".3mf"]
 DEFAULT_PRESET = "balanced"
+MAX_DIGITS = 12
 CONNECTED, MERGED, NEAREST = "connected", "merged", "nearest"
 BUSY_STATES = ("checking", "queued", "loading", "running", "cancelling")
 Updates = Generator[tuple[Any, ...], None, None]
@@ -64,10 +65,10 @@ class _Controls:
     is_auto: gr.Checkbox
     part_count: gr.Slider
     detail: gr.Slider
-    seed: gr.Number
-    point_num: gr.Number
-    prompt_num: gr.Number
-    prompt_batch: gr.Number
+    seed: gr.Textbox
+    point_num: gr.Textbox
+    prompt_num: gr.Textbox
+    prompt_batch: gr.Textbox
     precision: gr.Dropdown
     variant: gr.Dropdown
 
@@ -81,34 +82,39 @@ class _Choice:
 
     def __init__(self, studio: Studio, values: tuple[Any, ...]) -> None:
         self._studio = studio
-        preset, self.engine, is_auto, part_count, detail, seed, *neural = values
+        preset, self.engine, *self._values = values
         self._preset = str(preset)
-        self._part_count = None if is_auto else int(part_count or 0)
-        self._detail, self._seed = float(detail or 0), _whole(seed)
+
+    def options(self) -> SegmentOptions:
+        """The settings of a run; raises `ConfigError` when out of range."""
+        is_auto, part_count, detail, seed, *neural = self._values
         point_num, prompt_num, prompt_batch, precision, variant = neural
-        self._p3sam = P3SamChoice(
-            _whole(point_num),
-            _whole(prompt_num),
-            _whole(prompt_batch),
+        chosen = P3SamChoice(
+            _whole("points", point_num),
+            _whole("prompts", prompt_num),
+            _whole("prompts in one pass", prompt_batch),
             str(precision) if precision else None,
             is_connected=None if not variant else variant != NEAREST,
             is_post_processed=None if not variant else variant == MERGED,
         )
-
-    def options(self) -> SegmentOptions:
-        """The settings of a run; raises `ConfigError` when out of range."""
         return options_for(
             self._studio.configuration,
             self._preset,
-            part_count=self._part_count,
-            detail=self._detail,
-            seed=self._seed,
-            chosen=self._p3sam,
+            part_count=None if is_auto else int(part_count or 0),
+            detail=float(detail or 0),
+            seed=_whole("seed", seed),
+            chosen=chosen,
         )
 
 
-def _whole(value: Any) -> int | None:
-    return None if value is None or value == "" else int(value)
+def _whole(name: str, text: Any) -> int | None:
+    """A number that a person typed; None when the field is empty."""
+    digits = str(text or "").strip()
+    if not digits:
+        return None
+    if not digits.isdecimal() or len(digits) > MAX_DIGITS:
+        raise ConfigError(f"The field “{name}” holds “{digits[:20]}”. Give a whole number or none.")
+    return int(digits)
 
 
 class _Page:
@@ -204,7 +210,7 @@ def _build_controls(preset: gr.Radio) -> _Controls:
                 label="Engine",
                 elem_id="engine",
             )
-            seed = gr.Number(None, label="Seed (empty: the engine's own)", precision=0, minimum=0)
+            seed = _number("Seed", "the engine's own", "seed")
         with gr.Row():
             is_auto = gr.Checkbox(
                 True, label="Built-in: choose the number of parts", elem_id="auto-count"
@@ -214,9 +220,11 @@ def _build_controls(preset: gr.Radio) -> _Controls:
             )
             detail = gr.Slider(0, 1, 0.5, step=0.05, label="Detail: fewer ↔ more parts")
         with gr.Row():
-            point_num = _number("P3-SAM: points (empty: the preset's)", "point-num")
-            prompt_num = _number("Prompts (empty: the preset's)", "prompt-num")
-            prompt_batch = _number("Prompts in one pass (same result)", "prompt-batch")
+            point_num = _number("P3-SAM: points", "the preset's", "point-num")
+            prompt_num = _number("P3-SAM: prompts", "the preset's", "prompt-num")
+            prompt_batch = _number(
+                "P3-SAM: prompts in one pass", "as configured; same result", "prompt-batch"
+            )
         with gr.Row():
             precision = gr.Dropdown(
                 [("As configured", ""), *((name, name) for name in PRECISIONS)],
@@ -239,8 +247,10 @@ def _build_controls(preset: gr.Radio) -> _Controls:
     )  # fmt: skip
 
 
-def _number(label: str, elem_id: str) -> gr.Number:
-    return gr.Number(None, label=label, precision=0, minimum=1, elem_id=elem_id)
+def _number(label: str, when_empty: str, elem_id: str) -> gr.Textbox:
+    return gr.Textbox(
+        label=label, placeholder=when_empty, max_lines=1, max_length=MAX_DIGITS, elem_id=elem_id
+    )
 
 
 def _wire_opening(page: _Page, upload: gr.File, cards: gr.HTML) -> None:

@@ -59,7 +59,7 @@ class _Row:
         )  # fmt: skip
         with gr.Row(elem_classes="pw-actions", visible=model.is_built):
             self.start = gr.Button(
-                f"Download {model.file_bytes / 1e9:.2f} GB",
+                self._wish(),
                 interactive=False,
                 elem_id=f"{name}-download",
             )
@@ -103,10 +103,15 @@ class _Row:
         is_idle = not status.is_running
         return (
             self._state_html(),
-            gr.Button(interactive=bool(is_read) and is_allowed and is_idle),
+            gr.Button(self._wish(), interactive=bool(is_read) and is_allowed and is_idle),
             gr.Button(interactive=is_allowed and status.is_running and not status.is_stopping),
             _status_html(status) if is_allowed else _owner_html(self.model),
         )
+
+    def _wish(self) -> str:
+        """What the button does: bring what is missing, or check what is there."""
+        is_here = weights.check(self.model, self.studio.configuration.app.weights_dir).is_ready
+        return "Check or repair" if is_here else f"Download {self.model.file_bytes / 1e9:.2f} GB"
 
     def _begin(self, is_read: bool, request: gr.Request) -> None:
         """Start the download; raises `AppError` when it may not start."""
