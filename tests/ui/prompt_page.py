@@ -16,8 +16,6 @@ from typing import cast
 import gradio as gr
 import numpy as np
 import trimesh
-from starlette.routing import Mount
-from starlette.staticfiles import StaticFiles
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
@@ -26,19 +24,16 @@ from studio.candidates import build_candidates
 from studio.document import Document, Part, PartSet
 from studio.ui.errors import as_toast
 from studio.ui.viewer import (
-    BUNDLE,
-    BUNDLE_URL,
     MaskCandidate,
     ViewerAction,
     ViewerPart,
     ViewerState,
     build_part_viewer,
     parse_action,
-    viewer_head,
 )
 from studio.ui.views import hex_colour
 from tests.studio.meshes import source_mesh
-from tests.ui.viewer_page import SHAPES, chair
+from tests.ui.viewer_page import SHAPES, chair, serve
 
 FILES = Path(tempfile.mkdtemp(prefix="prompt-page-"))
 MASKS = ((0, 2), (2, 3, 4, 5), (2,))  # parts of the chair that each mask covers
@@ -173,27 +168,5 @@ def build_page() -> gr.Blocks:
     return page
 
 
-def main() -> None:
-    """Serve until killed; prints the address."""
-    routes = [
-        Mount(f"/{BUNDLE_URL}", StaticFiles(directory=BUNDLE)),
-        Mount("/partwise/files", StaticFiles(directory=FILES)),
-    ]
-    page = build_page()
-    page.launch(
-        server_name="127.0.0.1",
-        prevent_thread_lock=True,
-        quiet=True,
-        ssr_mode=False,
-        head=viewer_head(),
-        app_kwargs={"routes": routes},
-        theme=gr.themes.Base(
-            primary_hue="indigo", neutral_hue="slate", font=["system-ui", "sans-serif"]
-        ),
-    )
-    print(page.local_url, flush=True)  # noqa: T201
-    page.block_thread()
-
-
 if __name__ == "__main__":
-    main()
+    serve(build_page())

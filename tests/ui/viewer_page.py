@@ -217,13 +217,12 @@ def build_page() -> gr.Blocks:
     return page
 
 
-def main() -> None:
-    """Serve until killed; prints the address."""
+def serve(page: gr.Blocks) -> None:
+    """Serve a page with viewers until killed; prints the address."""
     routes = [
         Mount(f"/{BUNDLE_URL}", StaticFiles(directory=BUNDLE)),
         Mount("/partwise/files", StaticFiles(directory=FILES)),
     ]
-    page = build_page()
     page.launch(
         server_name="127.0.0.1",
         prevent_thread_lock=True,
@@ -240,4 +239,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    serve(build_page())
