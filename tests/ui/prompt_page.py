@@ -169,4 +169,4 @@ def build_page() -> gr.Blocks:
 
 
 if __name__ == "__main__":
-    serve(build_page())
+    serve(build_page(), FILES)

@@ -217,11 +217,11 @@ def build_page() -> gr.Blocks:
     return page
 
 
-def serve(page: gr.Blocks) -> None:
-    """Serve a page with viewers until killed; prints the address."""
+def serve(page: gr.Blocks, files: str | Path) -> None:
+    """Serve a page with viewers, and its files, until killed; prints the address."""
     routes = [
         Mount(f"/{BUNDLE_URL}", StaticFiles(directory=BUNDLE)),
-        Mount("/partwise/files", StaticFiles(directory=FILES)),
+        Mount("/partwise/files", StaticFiles(directory=files)),
     ]
     page.launch(
         server_name="127.0.0.1",
@@ -239,4 +239,4 @@ def serve(page: gr.Blocks) -> None:
 
 
 if __name__ == "__main__":
-    serve(build_page())
+    serve(build_page(), FILES)
