@@ -85,6 +85,14 @@ def find_file(file: str, weights_dir: Path) -> Path | None:
     return None
 
 
+def _stamp(path: Path | None) -> str:
+    try:
+        status = path.stat() if path else None
+    except OSError:
+        status = None  # gone meanwhile
+    return f"{path}:{status.st_size}:{status.st_mtime_ns}" if status else "missing"
+
+
 LICENCE = "Tencent Hunyuan 3D-Part community licence (it excludes the EU, the UK and South Korea)"
 NEURAL_MODELS = (
     NeuralModel(
@@ -136,6 +144,11 @@ class Engines:
     encoded: EncodedMeshes
     pace: Pace
     auto_limit_s: float
+
+    def weights_stamp(self, name: str) -> str:
+        """Stands for the content of a model's files: where they are, their sizes and times."""
+        model = next(model for model in NEURAL_MODELS if model.name == name)
+        return " ".join(_stamp(find_file(file, self.weights_dir)) for file in model.files)
 
     def choose(
         self, job: str, requested: str = AUTO, *, neural_s: float | None = None
@@ -189,7 +202,10 @@ def component_of(model: NeuralModel, weights_dir: Path) -> ComponentSpec:
     def build() -> "nn.Module":
         path = find_file(model.files[0], weights_dir)
         if path is None or not model.is_built:
-            raise WeightsError(model.why_unavailable(weights_dir))
+            reason = model.why_unavailable(weights_dir)
+            raise WeightsError(
+                reason or f"{model.title}: its weights were moved just now. Try again."
+            )
         return build_p3sam(path)
 
     return ComponentSpec(

@@ -5,8 +5,7 @@ answers for whoever brings the same mesh.
 """
 
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,19 +81,18 @@ class EncodedMesh:
 
     @property
     def byte_count(self) -> int:
-        """Bytes of its large arrays."""
-        prepared = self.prepared
-        arrays: tuple[NDArray[np.generic], ...] = (
-            self.features,
-            prepared.mesh.vertices,
-            prepared.mesh.faces,
-            prepared.points,
-            prepared.normals,
-            prepared.samples.points,
-            prepared.voxels.features,
-            *(kept.packed for kept in self.masks.values()),
-        )
-        return sum(array.nbytes for array in arrays)
+        """Bytes of all its arrays."""
+        kept = (self.prepared, self.features, self._samples, *self.masks.values())
+        return sum(map(_array_bytes, kept))
+
+
+def _array_bytes(value: object) -> int:
+    """Bytes of an array, or of all arrays in a dataclass."""
+    if isinstance(value, np.ndarray):
+        return value.nbytes
+    if not is_dataclass(value):
+        return 0
+    return sum(_array_bytes(getattr(value, field.name)) for field in fields(value))
 
 
 class EncodedMeshes:
@@ -102,11 +100,21 @@ class EncodedMeshes:
 
     def __init__(self, limit_bytes: int) -> None:
         self._cache: ByteCache[EncodedKey, EncodedMesh] = ByteCache(limit_bytes)
+        self._weights = ""
 
     @property
     def total_bytes(self) -> int:
         """Bytes of all that is kept."""
         return self._cache.total_bytes
+
+    def is_of(self, weights: str) -> bool:
+        """Whether what is kept came from these weights (`Engines.weights_stamp`)."""
+        return weights == self._weights
+
+    def start_anew(self, weights: str) -> None:
+        """Forget all, and keep from now on what comes from these weights."""
+        self._cache.clear()
+        self._weights = weights
 
     def find(self, mesh: str, settings: P3SamSettings) -> EncodedMesh | None:
         """The features of a mesh, when they are kept."""
@@ -115,16 +123,6 @@ class EncodedMeshes:
     def keep(self, mesh: str, settings: P3SamSettings, encoded: EncodedMesh) -> None:
         """Keep features, or count anew what has grown."""
         self._cache.put(key_of(mesh, settings), encoded, encoded.byte_count)
-
-    def find_or_make(
-        self, mesh: str, settings: P3SamSettings, make: Callable[[], EncodedMesh]
-    ) -> EncodedMesh:
-        """The features of a mesh; `make` is called when they are not kept."""
-        encoded = self.find(mesh, settings)
-        if encoded is None:
-            encoded = make()
-            self.keep(mesh, settings, encoded)
-        return encoded
 
 
 def key_of(mesh: str, settings: P3SamSettings) -> EncodedKey:

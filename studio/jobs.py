@@ -123,6 +123,15 @@ class _Run(Generic[T]):
     def join(self) -> None:
         self._thread.join()
 
+    def raise_error(self) -> None:
+        """Raise what the work raised, and let go of it: its frames hold the work's arrays."""
+        error, self.error = self.error, None
+        try:
+            if error is not None:
+                raise error
+        finally:
+            del error
+
 
 def follow_job(
     lane: JobLane, work: Work[T], cancel: CancelToken
@@ -145,8 +154,7 @@ def follow_job(
             if run.is_alive:
                 cancel.cancel()
             run.join()
-    if run.error is not None:
-        raise run.error
+    run.raise_error()
     return run.outcome[0]
 
 

@@ -4,21 +4,24 @@ The network runs here under the manager's lease; preparing and labelling run in 
 torch is imported when a job first needs the network.
 """
 
+import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from partwise.core.errors import MemoryBudgetError, WeightsError
 from partwise.core.progress import CancelToken, Progress, ProgressCallback, scaled
+from partwise.core.worker import WorkerOutOfMemory
 from partwise.geometry.labels import number_by_area
 from partwise.geometry.mesh_io import SourceMesh
 from partwise.geometry.topology import face_areas
 from partwise.p3sam import click
-from partwise.p3sam.cost import pair_count
+from partwise.p3sam.cost import pair_count, peak_bytes
 from partwise.p3sam.settings import P3SamSettings
 from partwise.p3sam.votes import vote
 from studio.catalog import P3SAM, Engines
@@ -29,6 +32,12 @@ if TYPE_CHECKING:
     from partwise.p3sam.model import P3SAM as P3SAMModel
     from partwise.p3sam.prepare import PreparedMesh
 
+T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
+
+# of torch on CPU, CUDA, ROCm and MPS
+_NO_MEMORY = ("not enough memory", "out of memory", "can't allocate memory", "Cannot allocate")
 _PREPARED, _LOADED, _ENCODED, _ASKED = 0.05, 0.08, 0.15, 0.95  # of a whole run
 
 
@@ -63,8 +72,27 @@ class Watch:
 
 def segment(job: Job, engines: Engines, watch: Watch) -> NeuralParts:
     """Find the parts of a mesh; raises `AppError` kinds, `Cancelled` when told to stop."""
+    return _within_memory(lambda: _segment(job, engines, watch), job.settings)
+
+
+def has_masks(engines: Engines, mesh_key: str, settings: P3SamSettings) -> bool:
+    """Whether the masks that a run would need are kept from an earlier one."""
+    if not engines.encoded.is_of(engines.weights_stamp(P3SAM)):
+        return False
+    encoded = engines.encoded.find(mesh_key, settings)
+    return encoded is not None and mask_key_of(settings) in encoded.masks
+
+
+def answer_click(
+    job: Job, place: tuple[float, float, float], engines: Engines, watch: Watch
+) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
+    """(3, F) bool masks of the upload's triangles for a place on it, and their predicted IoUs."""
+    return _within_memory(lambda: _answer_click(job, place, engines, watch), job.settings)
+
+
+def _segment(job: Job, engines: Engines, watch: Watch) -> NeuralParts:
     seconds: dict[str, float] = {}
-    encoded = engines.encoded.find(job.mesh_key, job.settings)
+    encoded = _find(job, engines)
     kept = encoded.masks.get(mask_key_of(job.settings)) if encoded else None
     if encoded is None or kept is None:
         encoded, kept = _ask(job, encoded, engines, watch, seconds)
@@ -82,29 +110,36 @@ def segment(job: Job, engines: Engines, watch: Watch) -> NeuralParts:
     return NeuralParts(_number(labelling.source_labels, job.mesh), seconds)
 
 
-def has_masks(engines: Engines, mesh_key: str, settings: P3SamSettings) -> bool:
-    """Whether the masks that a run would need are kept from an earlier one."""
-    encoded = engines.encoded.find(mesh_key, settings)
-    return encoded is not None and mask_key_of(settings) in encoded.masks
-
-
-def answer_click(
+def _answer_click(
     job: Job, place: tuple[float, float, float], engines: Engines, watch: Watch
 ) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
-    """(3, F) bool masks of the upload's triangles for a place on it, and their predicted IoUs."""
     from partwise.p3sam import pipeline
 
-    encoded = engines.encoded.find(job.mesh_key, job.settings)
+    encoded = _find(job, engines)
     prepared = encoded.prepared if encoded else _prepare(job, engines, watch.part(0, 0.3))
     with _lease(engines, watch.part(0.3, 0.5)) as model:
         if encoded is None:
             encoded = _encode(job, prepared, model, watch.part(0.5, 0.8))
-            engines.encoded.keep(job.mesh_key, job.settings, encoded)
         watch.cancel.raise_if_cancelled()
         watch.progress(Progress("Asking for masks", 0.8))
         sample = click.nearest_sample(prepared, np.asarray(place, dtype=np.float64))
         found = pipeline.predict_point(model, encoded.features, prepared, sample, job.settings)
-    return click.face_masks(prepared, encoded.face_samples(), found.masks), found.ious
+    _require_numbers(found.ious, "predicted IoUs", job.settings.precision)
+    masks = click.face_masks(prepared, encoded.face_samples(), found.masks)
+    engines.encoded.keep(job.mesh_key, job.settings, encoded)
+    return masks, found.ious
+
+
+def _find(job: Job, engines: Engines) -> EncodedMesh | None:
+    """What is kept of the mesh; nothing once the files of the weights are others.
+
+    A model that was loaded from the files before is unloaded then.
+    """
+    stamp = engines.weights_stamp(P3SAM)
+    if not engines.encoded.is_of(stamp):
+        engines.manager.unload(P3SAM)
+        engines.encoded.start_anew(stamp)
+    return engines.encoded.find(job.mesh_key, job.settings)
 
 
 def _ask(
@@ -136,6 +171,7 @@ def _ask(
                 progress=watch.part(_ENCODED, _ASKED).progress,
                 cancel=watch.cancel,
             )
+    _require_numbers(found.ious, "predicted IoUs", job.settings.precision)
     engines.pace.note(job.settings.precision, pair_count(job.settings), seconds["masks"])
     kept = KeptMasks.pack(found.masks, found.ious)
     encoded.masks[mask_key_of(job.settings)] = kept
@@ -166,7 +202,39 @@ def _encode(job: Job, prepared: "PreparedMesh", model: "P3SAMModel", watch: Watc
         progress=watch.progress,
         cancel=watch.cancel,
     )
+    _require_numbers(features, "features", job.settings.encoder_precision)
     return EncodedMesh(prepared, features)
+
+
+def _require_numbers(values: NDArray[np.float32], what: str, precision: str) -> None:
+    """Raise `WeightsError` when the network answers with infinities or with no numbers."""
+    bad = values.size - np.count_nonzero(np.isfinite(values))
+    if not bad:
+        return
+    todo = "fetch them again with `cli.py weights fetch p3sam`"
+    if precision != "fp32":
+        todo = f"choose fp32 in place of {precision}; if the same happens then, {todo}"
+    raise WeightsError(
+        f"P3-SAM answered with {bad:,} of {values.size:,} {what} that are not finite numbers, as "
+        f"it does when its weights are damaged. What to do: {todo}."
+    )
+
+
+def _within_memory(work: Callable[[], T], settings: P3SamSettings) -> T:
+    """Do the work; raises `MemoryBudgetError` when torch, numpy or a worker runs out of memory."""
+    try:
+        return work()
+    except (MemoryError, RuntimeError, WorkerOutOfMemory) as err:
+        if isinstance(err, RuntimeError) and not any(sign in str(err) for sign in _NO_MEMORY):
+            raise
+        logger.warning("P3-SAM ran out of memory: %s", err)
+    needed = peak_bytes(settings)  # said out here: the error's frames hold what filled the memory
+    raise MemoryBudgetError(
+        f"P3-SAM ran out of memory with {settings.point_num:,} points and {settings.prompt_batch} "
+        f"prompts in one pass; about {needed / 2**30:.1f} GiB are needed, more for meshes of very "
+        "many faces. Choose fewer points or a smaller preset, then fewer prompts in one pass.",
+        needed_bytes=needed,
+    )
 
 
 @contextmanager

@@ -5,6 +5,7 @@ import threading
 
 _CPU_PAIRS_PER_CORE_S = 25_000.0  # float32, an ordinary server core
 _GPU_PAIRS_S = 2_000_000.0  # float32, a small card
+_LEAST_PAIRS = 200_000  # below, the first steps of a run take most of its time
 
 
 class Pace:
@@ -16,8 +17,8 @@ class Pace:
         self._lock = threading.Lock()
 
     def note(self, precision: str, pairs: int, elapsed_s: float) -> None:
-        """Take in a run."""
-        if pairs and elapsed_s > 0:
+        """Take in a run that is large enough to tell of larger ones."""
+        if pairs >= _LEAST_PAIRS and elapsed_s > 0:
             with self._lock:
                 self._measured[precision] = pairs / elapsed_s
 

@@ -25,6 +25,7 @@ MAX_PART_COUNT = 200
 MAX_SEED = 2**31 - 1
 MAX_POINT_NUM = 1_000_000
 MAX_PROMPT_NUM = 10_000
+_ONLY_SPEED = ("prompt_batch", "point_chunk")  # settings that change no result
 
 
 @dataclass(frozen=True)
@@ -197,10 +198,15 @@ def name_parts(face_labels: NDArray[np.int32], mesh: SourceMesh) -> PartSet:
     return PartSet(face_labels, tuple(Part(i, name, i) for i, name in enumerate(names)))
 
 
-def is_stale(document: Document, options: SegmentOptions) -> bool:
-    """Whether the parts were made with other settings than these."""
+def is_stale(document: Document, options: SegmentOptions, engine: str = AUTO) -> bool:
+    """Whether the parts were made by another engine or with other settings than these."""
     run = document.segmentation
     if run is None or not run.settings:
         return False
     present = options.of(run.engine)
-    return run.settings != {f.name: getattr(present, f.name) for f in fields(present)}
+    is_other = any(
+        run.settings.get(field.name) != getattr(present, field.name)
+        for field in fields(present)
+        if field.name not in _ONLY_SPEED
+    )
+    return is_other or engine not in (AUTO, run.engine)

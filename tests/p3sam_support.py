@@ -1,7 +1,7 @@
 """Golden arrays and models with regenerated weights, for the tests of P3-SAM and its encoder."""
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 
 from partwise.p3sam.model import P3SAM, TINY, P3SAMConfig
 from partwise.p3sam.voxels import VoxelGrid, build_voxels
+from partwise.points.sonata import StageFeatures
 from scripts.regenerated_weights import fill_module
+from tests.p3sam.golden import load_golden
 
 DATA = Path(__file__).parent / "data" / "p3sam"
 
@@ -18,8 +20,7 @@ DATA = Path(__file__).parent / "data" / "p3sam"
 @functools.cache
 def golden(name: str) -> Mapping[str, NDArray[np.generic]]:
     """The arrays of a golden file."""
-    with np.load(DATA / f"{name}.npz") as file:
-        return dict(file)
+    return load_golden(name)
 
 
 @functools.cache
@@ -46,6 +47,14 @@ def golden_voxels(arrays: Mapping[str, NDArray[np.generic]], prefix: str = "") -
 def tensors(voxels: VoxelGrid) -> tuple[torch.Tensor, torch.Tensor]:
     """Grid and features for the encoder."""
     return torch.from_numpy(voxels.grid), torch.from_numpy(voxels.features)
+
+
+def side_by_side(stages: Sequence[StageFeatures]) -> torch.Tensor:
+    """(M, C of all stages) features of every stage on the finest one's points."""
+    wide = stages[-1].features
+    for finer, coarser in zip(stages[-2::-1], stages[:0:-1], strict=True):
+        wide = torch.cat([finer.features, wide[coarser.cluster]], dim=1)
+    return wide
 
 
 def largest_difference(found: torch.Tensor, wanted: NDArray[np.generic]) -> float:

@@ -5,7 +5,7 @@ from partwise.p3sam.settings import P3SamSettings
 PAIR_MULTIPLY_ADDS = 1_251_000  # of the heads for one point and one prompt (specification 4)
 WEIGHT_BYTES = 450_914_596
 _FEATURE_BYTES = 4 * 512
-_ENCODER_BYTES = 4 * 1_750  # a point at the encoder's peak: stage features, one block's hidden ones
+_ENCODER_BYTES = 4 * 1_300  # a point at the encoder's peak: 512 features of it and of its voxel
 _LOGIT_BYTES = 4 * 3
 _CHUNK_BYTES = 4 * 4_500  # a point of a chunk: first-layer terms and hidden layers
 _CHUNK_POINTS = 16_384

@@ -183,7 +183,9 @@ class _Chunk:
     """A stage at work on some of the points, in steps of equal rows.
 
     Products are not all that depends on the number of rows: GELU's last bit differs between the
-    vectorised middle and the end of an array. So a step does everything for its rows.
+    vectorised middle and the end of an array. So a step does everything for its rows. Products of
+    few rows also depend on where an operand begins in memory, so what came from outside is copied
+    into torch's own, which is aligned.
     """
 
     def __init__(
@@ -193,7 +195,7 @@ class _Chunk:
         self._steps = [slice(i, min(i + rows, len(points))) for i in range(0, len(points), rows)]
         self._terms = buffers.terms[: len(points)]
         for step in self._steps:
-            stage.point_terms(features[step], points[step], self._terms[step])
+            stage.point_terms(features[step].clone(), points[step].clone(), self._terms[step])
 
     def ask(self, prompt_term: Tensor, logits: Tensor) -> Tensor:
         """Put the masks for a prompt into (n, 3) `logits`, which hold those of the stage before.

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from partwise.points.sonata import IN_ORDER, Sonata, SonataConfig, StageFeatures
 
 MASKS_PER_PROMPT = 3
-IGNORED_KEYS = frozenset({"sonata.embedding.mask_token"})
 
 
 @dataclass(frozen=True)
@@ -90,21 +89,28 @@ class P3SAM(nn.Module):
         point. curve_orders, check: see `Sonata.forward`.
         """
         stages = self.sonata(grid, voxel_features, curve_orders, check)
-        first, second, third = self.mlp.layers
-        gelu = nn.functional.gelu
-        return third(gelu(second(gelu(project_stages(stages, first)))))[inverse].float()
+        first, *rest = self.mlp.layers
+        features = project_stages(stages, first)
+        del stages
+        for linear in rest:  # in two lines, so that what went in is freed first
+            features = nn.functional.gelu(features)
+            features = linear(features)
+        return features[inverse].float()
 
 
 def project_stages(stages: Sequence[StageFeatures], linear: nn.Linear) -> Tensor:
-    """`linear` of all stages' features side by side, on the finest stage's points.
+    """(M, C_out) `linear` of all stages' features side by side, on the finest stage's points.
 
     The concatenation (1232 wide as published) is never made: each stage's part of the product is
-    taken on its own few points, added to what comes from below, and gathered upwards.
+    taken on its own few points, added to what comes from below, and gathered upwards. In float32,
+    also under autocast.
     """
-    weights = linear.weight.split([stage.features.shape[1] for stage in stages], dim=1)
-    total: Tensor = linear.bias
-    for stage, weight in zip(reversed(stages), reversed(weights), strict=True):
-        total = nn.functional.linear(stage.features, weight) + total
+    widths = [stage.features.shape[1] for stage in stages]
+    total = linear.bias.expand(len(stages[-1].features), -1).clone()
+    for stage, weight in zip(
+        reversed(stages), reversed(linear.weight.split(widths, dim=1)), strict=True
+    ):
+        total.addmm_(stage.features, weight.T)
         if stage.cluster is not None:
             total = total[stage.cluster]
     return total

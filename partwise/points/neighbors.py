@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-MAX_CELLS = 2**20  # cells an axis, so that a key of three axes fits into 63 bits
+MAX_CELLS = 2**20 - 2  # an axis: one cell of room at both ends, and three axes fit into 63 bits
+_KEY_SPAN = MAX_CELLS + 2
 _STEPS = (-1, 0, 1)
 _HALF = tuple(o for o in itertools.product(_STEPS, _STEPS, _STEPS) if o > (0, 0, 0))
 
@@ -26,10 +27,11 @@ class Link:
 def find_neighbors(grid: Tensor) -> tuple[Link, ...]:
     """The links of a grid along the 13 offsets that, with their opposites, make the 26.
 
-    grid: (M, 3) int64, ≥ 0, rows distinct. Raises ValueError for 2**20 cells or more an axis.
+    grid: (M, 3) int64, ≥ 0, rows distinct. Raises ValueError for more than `MAX_CELLS` an axis.
     """
-    if len(grid) and int(grid.max()) >= MAX_CELLS - 2:
-        raise ValueError(f"the grid has {int(grid.max()) + 1} cells an axis; below {MAX_CELLS - 2}")
+    cells = int(grid.max()) + 1 if len(grid) else 0
+    if cells > MAX_CELLS:
+        raise ValueError(f"the grid has {cells} cells an axis; there may be {MAX_CELLS}")
     keys, rows = _key(grid + 1).sort()
     links = []
     for offset in _HALF:
@@ -43,4 +45,4 @@ def find_neighbors(grid: Tensor) -> tuple[Link, ...]:
 def _key(cells: Tensor) -> Tensor:
     """One int64 for each cell; sums of cells have sums of keys."""
     x, y, z = cells.unbind(1)
-    return (x * MAX_CELLS + y) * MAX_CELLS + z
+    return (x * _KEY_SPAN + y) * _KEY_SPAN + z

@@ -79,9 +79,11 @@ class Sonata(nn.Module):
         """The five stages' features, finest first.
 
         grid: (M, 3) int64 ≥ 0, cells distinct. features: (M, in_channels). curve_orders: for each
-        stage which curve its blocks take in turn, as numbers into `CURVES`; one for all will do.
+        stage which curve its blocks take in turn, all four as numbers into `CURVES`; one order for
+        all stages will do.
         check: hears before each block which share of them is done, and may raise to stop.
         """
+        curve_orders = _orders_by_stage(curve_orders, len(self.config.depths))
         blocks_before, block_count = 0, sum(self.config.depths)
         features = self.embedding(features)
         cluster, stages = None, []
@@ -89,8 +91,7 @@ class Sonata(nn.Module):
             if i:
                 grid, cluster = pool_grid(grid, self.config.stride)
                 features = stage.down(features, cluster, len(grid))
-            curves = curve_orders[i % len(curve_orders)][: stage.depth]
-            geometry = stage_grid(grid, curves, self.config.patch_size)
+            geometry = stage_grid(grid, curve_orders[i][: stage.depth], self.config.patch_size)
             for block_number, block in enumerate(stage.blocks):
                 check((blocks_before + block_number) / block_count)
                 slots = geometry.slots[block_number % len(CURVES)]
@@ -98,6 +99,16 @@ class Sonata(nn.Module):
             blocks_before += stage.depth
             stages.append(StageFeatures(features, cluster))
         return stages
+
+
+def _orders_by_stage(orders: Sequence[Sequence[int]], count: int) -> Sequence[Sequence[int]]:
+    """The order of curves of each of `count` stages; `ValueError` for wrong ones."""
+    wrong = [list(order) for order in orders if sorted(order) != list(range(len(CURVES)))]
+    if wrong:
+        raise ValueError(f"curve order {wrong[0]}; give each of 0 to {len(CURVES) - 1} once")
+    if len(orders) not in (1, count):
+        raise ValueError(f"{len(orders)} curve orders; give one, or one for each of {count} stages")
+    return orders if len(orders) == count else [orders[0]] * count
 
 
 def stage_grid(grid: Tensor, curves: Sequence[int], patch_size: int) -> StageGrid:

@@ -24,15 +24,17 @@ class SubMConv3(nn.Module):
 
         The links of one offset have distinct rows, so sums do not depend on any order of threads.
         """
-        out = nn.functional.linear(features, self._tap(0, 0, 0), self.bias)
+        middle = self.weight[:, 1, 1, 1]  # (C_out, C_in)
+        out = nn.functional.linear(features, middle, self.bias)
+        features, weight = features.to(out.dtype), self.weight.to(out.dtype)  # as autocast chose
         for link in links:
             x, y, z = link.offset
-            out.index_add_(0, link.low, self._reach(features, link.high, (x, y, z)))
-            out.index_add_(0, link.high, self._reach(features, link.low, (-x, -y, -z)))
+            _add_tap(out, link.low, features, link.high, weight[:, 1 + x, 1 + y, 1 + z])
+            _add_tap(out, link.high, features, link.low, weight[:, 1 - x, 1 - y, 1 - z])
         return out
 
-    def _reach(self, features: Tensor, rows: Tensor, offset: tuple[int, int, int]) -> Tensor:
-        return nn.functional.linear(features[rows], self._tap(*offset))
 
-    def _tap(self, x: int, y: int, z: int) -> Tensor:
-        return self.weight[:, x + 1, y + 1, z + 1]  # (C_out, C_in)
+def _add_tap(out: Tensor, rows: Tensor, features: Tensor, sources: Tensor, tap: Tensor) -> None:
+    """Add `tap` @ the features of `sources` to the `rows` of `out`, none of which occurs twice."""
+    sums = out.index_select(0, rows).addmm_(features.index_select(0, sources), tap.T)
+    out.index_copy_(0, rows, sums)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import psutil
 
+from partwise.vram.host import give_back_free_memory
 from partwise.vram.nvml import NvmlClient
 from partwise.vram.readings import (
     AllocatorMemory,
@@ -102,11 +103,9 @@ class Device:
         module.to(self._kind_of(torch).value)
 
     def discard(self, module: "nn.Module") -> None:
-        """Drop a module's weights, whoever still holds the module, and give the memory back.
-
-        References to the module survive, in a traceback for one; its weights do not.
-        """
+        """Drop a module's weights, also for who still holds the module, as a traceback may."""
         module.to("meta")
+        give_back_free_memory()
         torch = self._torch()
         if torch is None:
             return

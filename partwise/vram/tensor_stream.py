@@ -1,6 +1,8 @@
 """Bytes of a file straight into a tensor's memory: no second copy, no mapped pages."""
 
+import contextlib
 import functools
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol
@@ -46,7 +48,8 @@ class SafetensorsReader:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._file = path.open("rb", buffering=0)
+        with _explained(path):
+            self._file = path.open("rb", buffering=0)
         self._piece: torch.Tensor | None = None  # kept: one made for each tensor costs much more
 
     def __enter__(self) -> "SafetensorsReader":
@@ -86,10 +89,22 @@ class SafetensorsReader:
             return
         rest = flat.view(torch.uint8).numpy().data
         while rest:
-            count = self._file.readinto(rest)
+            with _explained(self._path):
+                count = self._file.readinto(rest)
             if not count:
                 raise WeightsError(
                     f"{self._path.name} ended within {short(key)}: it became shorter while it was "
                     "read. Fetch it again."
                 )
             rest = rest[count:]
+
+
+@contextlib.contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Say in words that a file went away or its disk failed."""
+    try:
+        yield
+    except OSError as err:
+        raise WeightsError(
+            f"{path} cannot be read: {err.strerror}. Check that the file is there and may be read."
+        ) from err

@@ -15,7 +15,7 @@ import gradio as gr
 from partwise.core.errors import AppError
 from partwise.vram.export import status_payload
 from studio import load, results
-from studio.segment import options_for
+from studio.segment import P3SamChoice, SegmentOptions, options_for
 from studio.ui import flows
 from studio.ui.errors import as_toast
 from studio.ui.flows import Status
@@ -38,8 +38,10 @@ def build_api(studio: Studio) -> None:
             gr.Textbox("balanced", label="preset"),
             gr.Number(0, label="part_count", precision=0),
             gr.Number(0.5, label="detail"),
-            gr.Number(0, label="seed", precision=0),
+            gr.Number(None, label="seed", precision=0),
             gr.Textbox("auto", label="engine"),
+            gr.Number(None, label="points", precision=0),
+            gr.Number(None, label="prompts", precision=0),
         ]
         answer = [
             gr.JSON(label="report"),
@@ -70,11 +72,18 @@ class _Endpoints:
         detail: float = 0.5,
         seed: int | None = None,
         engine: str = "auto",
+        points: int | None = None,
+        prompts: int | None = None,
     ) -> Answers:
-        """Cut a mesh into parts. part_count 0 lets the engine choose the number."""
+        """Cut a mesh into parts. part_count 0 lets the engine choose the number.
+
+        points, prompts: P3-SAM's; None leaves the preset's.
+        """
         with _Call(self._studio, request) as call:
+            chosen = P3SamChoice(points, prompts)
+            options = call.options(preset, part_count, detail, seed, chosen)
             yield from call.open(mesh)
-            yield from call.cut(preset, part_count, detail, seed, engine)
+            yield from call.cut(options, engine)
             yield call.answer(results.PARTS)
 
     def generate(
@@ -87,14 +96,18 @@ class _Endpoints:
         detail: float = 0.5,
         seed: int | None = None,
         engine: str = "auto",
+        points: int | None = None,
+        prompts: int | None = None,
     ) -> Answers:
         """Make each part a closed mesh; labels: a .npy of one integer per face, else segmented."""
         with _Call(self._studio, request) as call:
+            chosen = P3SamChoice(points, prompts)
+            options = call.options(preset, part_count, detail, seed, chosen)
             yield from call.open(mesh)
             if labels:
                 call.take_labels(labels)
             else:
-                yield from call.cut(preset, part_count, detail, seed, "auto")
+                yield from call.cut(options, "auto")
             yield from call.close_parts(engine)
             yield call.answer(results.COMPLETED)
 
@@ -130,16 +143,24 @@ class _Call:
         with taken_upload(self._session, mesh) as (own, name):
             yield from self._follow(flows.open_mesh(self._studio, self._session, own, name))
 
-    def cut(
-        self, preset: str, part_count: int, detail: float, seed: int | None, engine: str
-    ) -> Answers:
-        options = options_for(
+    def options(
+        self,
+        preset: str,
+        part_count: int,
+        detail: float,
+        seed: int | None,
+        chosen: P3SamChoice,
+    ) -> SegmentOptions:
+        return options_for(
             self._studio.configuration,
             preset,
             part_count=int(part_count) or None,
             detail=float(detail),
             seed=None if seed is None else int(seed),
+            chosen=chosen,
         )
+
+    def cut(self, options: SegmentOptions, engine: str) -> Answers:
         yield from self._follow(flows.cut(self._studio, self._session, options, engine))
 
     def take_labels(self, labels: str) -> None:

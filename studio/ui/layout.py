@@ -18,8 +18,8 @@ from studio.workflow import Studio
 
 STYLE = ROOT / "assets" / "style.css"
 _TOGGLE_THEME = """
-element.querySelector('button').addEventListener('click', () => {
-  document.body.classList.toggle('dark');
+element.addEventListener('click', (event) => {
+  if (event.target.closest('button')) document.body.classList.toggle('dark');
 });
 """
 
@@ -31,7 +31,7 @@ def build_page(studio: Studio) -> gr.Blocks:
     )
     with page:
         api.build_api(studio)  # first, so that no event of the page takes one of its names
-        gr.HTML(_header(studio), js_on_load=_TOGGLE_THEME, elem_id="header")
+        header = gr.HTML(_header(studio), js_on_load=_TOGGLE_THEME, elem_id="header")
         with gr.Row(elem_classes="pw-columns"):
             with gr.Column(min_width=320, elem_classes="pw-main"):
                 segment = _build_tabs(studio)
@@ -39,7 +39,9 @@ def build_page(studio: Studio) -> gr.Blocks:
                 build_memory_panel(studio.monitor, studio.manager)
                 for finished in build_weights_panel(studio).finished:
                     segment.refresh(finished)
+                    finished.then(lambda: _header(studio), None, header, **AT_ONCE)
                 zerogpu.build_gpu_probe()
+        page.load(lambda: _header(studio), None, header, **AT_ONCE)  # weights come and go
 
         def leave(request: gr.Request) -> None:
             studio.workspace.abandon(str(request.session_hash))

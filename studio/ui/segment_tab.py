@@ -299,7 +299,9 @@ def _wire_cutting(page: _Page) -> Callable[[Any], None]:
     page.start.click(cut, controls.inputs(), page.outputs(), **JOB)
     page.stop.click(cancel, None, page.stop, **AT_ONCE)
     for control in controls.inputs():
-        control.input(settings_changed, controls.inputs(), page.outputs(), **AT_ONCE)
+        is_typed = isinstance(control, gr.Textbox)  # pasted text comes with no input event
+        changed = control.change if is_typed else control.input
+        changed(settings_changed, controls.inputs(), page.outputs(), **AT_ONCE)
 
     def refresh(event: Any) -> None:
         event.then(settings_changed, controls.inputs(), page.outputs(), **AT_ONCE)
@@ -343,6 +345,6 @@ def idle_status(session: Session, choice: _Choice) -> Status:
         return Status("error", err.message)
     if document is None or document.segmentation is None:
         return Status("ready")
-    if is_stale(document, options):
+    if is_stale(document, options, str(choice.engine)):
         return Status("stale", "The settings were changed. Segment again to apply them.")
     return Status("done")

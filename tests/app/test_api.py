@@ -13,6 +13,7 @@ from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 
 import cli
+from partwise.geometric.segment import SegmentSettings
 from studio.workflow import Studio
 from tests.app.support import Server, is_due_soon, session_folders, stay_open, uploads, wait_until
 
@@ -51,6 +52,19 @@ def test_segment_gives_the_same_labels_as_the_command_line(
     for key in ("source", "engine", "settings", "parts"):
         assert report[key] == written[key]
     assert report["state"] == "done"
+
+
+def test_without_a_seed_the_engine_s_own_is_taken(client: Client, bodies_glb: Path) -> None:
+    report, *_ = call(client, bodies_glb, api_name="/segment")
+    assert report["settings"]["seed"] == SegmentSettings().seed
+    endpoints = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
+    for name in ("/segment", "/generate"):
+        defaults = {
+            parameter["parameter_name"]: parameter["parameter_default"]
+            for parameter in endpoints[name]["parameters"]
+            if parameter["parameter_has_default"]
+        }
+        assert [defaults[key] for key in ("seed", "points", "prompts")] == [None, None, None]
 
 
 def test_generate_segments_and_closes(client: Client, table_glb: Path) -> None:
@@ -98,6 +112,8 @@ def test_unload_answers_with_before_and_after(client: Client) -> None:
         (None, {"preset": "best"}, "is not a preset"),
         (None, {"part_count": -4}, "goes from 1 to"),
         (None, {"engine": "p3sam"}, "weights not present"),
+        (None, {"points": 0}, "point_num is 0"),
+        (None, {"prompts": 20_000}, "prompt_num is 20000; it goes up to"),
     ],
 )
 def test_what_is_refused_comes_with_our_text(
@@ -123,7 +139,7 @@ def test_paths_of_the_server_are_refused(server: Server, studio: Studio, path: s
     (session.folder / "upload").write_bytes(b"private")
     given = {"path": path.format(session=session.folder), "meta": {"_type": "gradio.FileData"}}
     url = f"{server.url}/gradio_api/call/segment"
-    data = [given, "balanced", 0, 0.5, 0, "auto"]
+    data = [given, "balanced", 0, 0.5, 0, "auto", None, None]
     event_id = httpx.post(url, json={"data": data}).json()["event_id"]
     answer = httpx.get(f"{url}/{event_id}").text
     studio.workspace.close_session("victim")

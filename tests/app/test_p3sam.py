@@ -12,10 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import trimesh
+from gradio_client import handle_file
 
 import cli
-from partwise.core.errors import Cancelled, WeightsError
+from partwise.core.errors import AppError, Cancelled, WeightsError
 from partwise.core.progress import CancelToken, Progress, ignore_progress
+from partwise.p3sam.cost import WEIGHT_BYTES
+from partwise.p3sam.model import P3SAM as P3SAMModel
 from partwise.vram.readings import ComponentState
 from scripts import make_checkpoint
 from studio import load
@@ -23,6 +26,7 @@ from studio.catalog import P3SAM
 from studio.configuration import load_configuration
 from studio.document import Document
 from studio.segment import P3SamChoice, SegmentRequest, options_for, run
+from studio.ui import flows
 from studio.workflow import Studio, build_studio
 from tests.app.support import Server, served, stay_open, wait_until
 from tests.app.visit import SEGMENT, Visit
@@ -167,6 +171,66 @@ def test_the_command_line_runs_it(
     assert report["engine"] == P3SAM
     assert report["settings"]["point_num"] == 1300
     assert len(np.load(tmp_path / "face_ids.npy")) == len(trimesh.load(table_glb).to_mesh().faces)
+
+
+def test_programs_choose_points_and_prompts(server: Server, bodies_glb: Path) -> None:
+    report, *_ = server.client().predict(
+        handle_file(bodies_glb), engine=P3SAM, points=1200, prompts=4, api_name="/segment"
+    )
+    assert report["engine"] == P3SAM
+    assert (report["settings"]["point_num"], report["settings"]["prompt_num"]) == (1200, 4)
+    assert report["settings"]["seed"] == 42
+
+
+def test_scripts_get_the_loaded_model(studio: Studio) -> None:
+    model = studio.manager.get_p3sam_model()
+    assert isinstance(model, P3SAMModel)
+    assert model is studio.manager.get_p3sam_model()
+    assert not any(tensor.is_meta for tensor in (*model.parameters(), *model.buffers()))
+    assert sum(tensor.nbytes for tensor in model.parameters()) == WEIGHT_BYTES
+    assert is_loaded(studio)
+    report = studio.manager.unload_all_models()
+    assert report.weight_bytes >= WEIGHT_BYTES
+    assert report.before_bytes - report.after_bytes > 0.9 * WEIGHT_BYTES
+
+
+def test_a_click_and_a_run_of_two_pages_wait_for_each_other(
+    studio: Studio, table_glb: Path, bodies_glb: Path
+) -> None:
+    clicking, cutting = (studio.workspace.session_for(visit) for visit in ("clicks", "cuts"))
+    for session, path in ((clicking, bodies_glb), (cutting, table_glb)):
+        session.document = opened(studio, path)
+    options = options_for(studio.configuration, "preview", chosen=P3SamChoice(point_num=1700))
+    run_of_one = flows.cut(studio, cutting, options, P3SAM)
+    states = [next(run_of_one).state, next(run_of_one).state]
+    steps = flows.ask_at(studio, clicking, (0.0, 0.0, 0.5), options)
+    assert [next(steps).state, next(steps).state] == ["running", "queued"]
+    with pytest.raises(AppError, match="still running"):
+        next(flows.open_mesh(studio, clicking, table_glb, table_glb.name))
+    states += [status.state for status in run_of_one]
+    assert (states[0], states[-1]) == ("running", "done")
+    assert [status.state for status in steps][-1] == "ready"
+    masks = clicking.require_document().candidates
+    assert masks is not None
+    faces = len(clicking.require_document().source.faces)
+    assert {mask.faces.shape for mask in masks.masks} == {(faces,)}
+    assert cutting.require_document().candidates is None
+    for visit in ("clicks", "cuts"):
+        studio.workspace.close_session(visit)
+
+
+def test_unloading_during_a_run_leaves_the_model_to_it(studio: Studio, table_glb: Path) -> None:
+    document, reports = opened(studio, table_glb), []
+
+    def unload(step: Progress) -> None:
+        if step.stage == "Predicting masks":
+            reports.append(studio.manager.unload_all_models())
+
+    options = options_for(studio.configuration, "preview", chosen=P3SamChoice(point_num=1800))
+    request = SegmentRequest(document.source, document.mesh_key, options, P3SAM)
+    assert "masks" in run(request, studio.engines, unload, CancelToken()).run.stage_seconds
+    assert {report.in_use for report in reports} == {(P3SAM,)}
+    assert {report.unloaded for report in reports} == {()}
 
 
 def test_damaged_weights_end_in_a_clear_error_and_nothing_is_loaded(

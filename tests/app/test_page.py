@@ -205,6 +205,46 @@ def nameless_controls(page: Visit) -> list[str]:
     return found
 
 
+def test_the_header_and_the_plan_follow_weights_that_come_and_go(
+    visit: Callable[..., Visit], studio: Studio, bodies_glb: Path
+) -> None:
+    page = visit()
+    chip = page.page.locator("#header .pw-chip").nth(1)
+    assert chip.inner_text() == "Built-in engine"
+    page.upload(bodies_glb)
+    page.wait_for_state("ready")
+    file = studio.engines.weights_dir / "p3sam.safetensors"
+    file.write_bytes(b"weights")
+    try:
+        page.page.locator("#preset input[value=preview]").check()
+        page.page.locator("#plan", has_text="15,000 points, 75 prompts").wait_for()
+        page.page.reload()
+        chip.get_by_text("P3-SAM").wait_for()
+        page.page.locator("#header .pw-theme").click()
+        assert page.page.evaluate("document.body.classList.contains('dark')")
+    finally:
+        file.unlink()
+    page.page.reload()
+    chip.get_by_text("Built-in engine").wait_for()
+
+
+def test_a_number_that_is_none_is_told_where_the_plan_stands(
+    visit: Callable[..., Visit], bodies_glb: Path
+) -> None:
+    page = visit()
+    page.upload(bodies_glb)
+    page.wait_for_state("ready")
+    page.page.locator("#advanced button").first.click()
+    field, plan = page.page.locator("#point-num input"), page.page.locator("#plan")
+    field.fill("many")
+    plan.get_by_text("“points” holds “many”. Give a whole number").wait_for()
+    field.fill("0")
+    plan.get_by_text("at least 1").wait_for()
+    field.fill("")
+    plan.get_by_text("Built-in geometric engine").wait_for()
+    page.wait_for_state("ready")
+
+
 def test_two_pages_work_side_by_side(visit: Callable[..., Visit], tmp_path: Path) -> None:
     pages = [visit(), visit()]
     for count, page in enumerate(pages, start=2):

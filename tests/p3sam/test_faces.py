@@ -8,11 +8,12 @@ import trimesh
 
 from partwise.core.progress import Progress
 from partwise.geometry.aabb import part_aabbs
+from partwise.geometry.sampling import SurfaceSamples
 from partwise.p3sam.faces import FaceLabelling, label_connected, label_faces
 from partwise.p3sam.prepare import PreparedMesh, prepare_mesh
 from partwise.p3sam.settings import P3SamSettings
 from tests.p3sam.golden import load_golden
-from tests.p3sam.synthetic import golden_masks, golden_mesh
+from tests.p3sam.synthetic import golden_masks, golden_mesh, strip
 
 SETTINGS = P3SamSettings(point_num=3000, prompt_num=60)
 STEPS = {
@@ -51,6 +52,18 @@ def test_labels_and_boxes_from_masks_equal_the_golden_ones(case: str, threshold:
 
     assert np.array_equal(found.face_labels, golden[f"{case}_face_ids{suffix or '_4_final'}"])
     assert np.array_equal(found.aabbs, golden[f"{case}_aabb{suffix}"])
+
+
+def test_labels_spread_in_at_most_fifty_passes_each_time():
+    settings = replace(SETTINGS, promoted_region=1.0)
+    mesh = prepare_mesh(*strip([1.0] * 130), settings=replace(settings, is_clean=False))
+    samples = SurfaceSamples(mesh.samples.points[:2], np.array([60, 129]))
+    chain = replace(mesh, samples=samples)
+
+    found = label_connected(chain, np.array([-1, 4]), settings)
+
+    assert found.sampled.tolist() == [-2] * 10 + [-1] * 119 + [4]  # against the order, 50 faces
+    assert np.nonzero(found.filled == 4)[0].tolist() == list(range(79, 130))
 
 
 def dumbbell(size: float = 1.0) -> trimesh.Trimesh:

@@ -5,7 +5,7 @@ import torch
 from benchmarks.direct_heads import predict_directly
 from partwise.core.errors import Cancelled
 from partwise.p3sam import heads as heads_module
-from partwise.p3sam.heads import PromptHeads
+from partwise.p3sam.heads import PRODUCT_ROWS_CPU, HeadOutput, PromptHeads
 from tests.p3sam_support import golden, golden_voxels, largest_difference, tensors, tiny_model
 
 
@@ -70,6 +70,54 @@ def test_batch_and_chunk_change_no_bit(
     pieces = [heads.predict(piece) for piece in prompts.split(batch)]
     assert torch.equal(torch.cat([piece.logits for piece in pieces]), wanted.logits)
     assert torch.equal(torch.cat([piece.ious for piece in pieces]), wanted.ious)
+
+
+@pytest.fixture(scope="module")
+def wide_cloud() -> tuple[torch.Tensor, torch.Tensor]:
+    """Features and points of a cloud of several products, the last one short."""
+    generator = torch.Generator().manual_seed(3)
+    count = 4 * PRODUCT_ROWS_CPU + 811
+    return torch.randn(count, 512, generator=generator), torch.rand(count, 3, generator=generator)
+
+
+@pytest.fixture(scope="module")
+def whole_answer(wide_cloud: tuple[torch.Tensor, torch.Tensor]) -> HeadOutput:
+    """All prompts at once, all points at once."""
+    heads = PromptHeads(tiny_model(), *wide_cloud, point_chunk=len(wide_cloud[0]))
+    return heads.predict(wide_cloud[1][::1800])
+
+
+@pytest.mark.parametrize("batch", [1, 4, 32])
+@pytest.mark.parametrize("chunk", [4096, 8000, 9003])
+def test_batch_and_chunk_change_no_bit_at_full_width(
+    wide_cloud: tuple[torch.Tensor, torch.Tensor],
+    whole_answer: HeadOutput,
+    batch: int,
+    chunk: int,
+) -> None:
+    heads = PromptHeads(tiny_model(), *wide_cloud, point_chunk=chunk)
+    pieces = [heads.predict(piece) for piece in wide_cloud[1][::1800].split(batch)]
+    assert torch.equal(torch.cat([piece.logits for piece in pieces]), whole_answer.logits)
+    assert torch.equal(torch.cat([piece.ious for piece in pieces]), whole_answer.ious)
+
+
+@pytest.mark.parametrize("count", [1, 3, 17])
+@pytest.mark.parametrize("start", [1, 4])
+def test_where_arrays_begin_in_memory_changes_no_bit(
+    wide_cloud: tuple[torch.Tensor, torch.Tensor], count: int, start: int
+) -> None:
+    count += PRODUCT_ROWS_CPU  # so that the last product has few rows
+    features, points = (tensor[:count] for tensor in wide_cloud)
+    prompts = points[:2]
+
+    def moved(tensor: torch.Tensor) -> torch.Tensor:
+        room = torch.empty(tensor.numel() + start)
+        return room[start:].view_as(tensor).copy_(tensor)
+
+    wanted = PromptHeads(tiny_model(), features, points).predict(prompts)
+    found = PromptHeads(tiny_model(), moved(features), moved(points)).predict(moved(prompts))
+    assert torch.equal(found.logits, wanted.logits)
+    assert torch.equal(found.ious, wanted.ious)
 
 
 def test_a_check_that_raises_stops_within_the_batch(

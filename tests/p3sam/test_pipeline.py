@@ -98,13 +98,13 @@ def test_a_cancel_ends_the_batch_at_work(
     assert len(steps) == 1
 
 
-@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+@pytest.mark.parametrize(("precision", "tolerance"), [("bf16", 3e-2), ("fp16", 4e-3)])
 def test_an_encoder_in_sixteen_bits_stays_close(
-    prepared: PreparedMesh, features: NDArray[np.float32], precision: str
+    prepared: PreparedMesh, features: NDArray[np.float32], precision: str, tolerance: float
 ) -> None:
     found = encode_points(tiny_model(), prepared, precision=precision)
     assert found.dtype == np.float32
-    assert np.abs(found - features).max() < 5e-2 * np.abs(features).max()
+    assert np.abs(found - features).max() < tolerance * np.abs(features).max()
 
 
 def test_a_point_has_the_masks_of_its_prompt(

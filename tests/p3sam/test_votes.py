@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from partwise.core.progress import Progress
+from partwise.geometry.aabb import part_aabbs
 from partwise.p3sam.votes import face_points, label_by_nearest, vote
 from tests.p3sam.golden import load_golden
 
@@ -40,6 +41,10 @@ def test_the_simple_variant_equals_the_golden_one():
     )
 
     assert np.array_equal(labels, golden["face_ids"])
+    boxes = part_aabbs(
+        mesh["vertices"], mesh["faces"].astype(np.int64), labels, np.unique(labels).tolist()
+    )
+    assert np.array_equal(boxes, golden["aabb"])
 
 
 def test_face_points_equal_the_golden_ones():

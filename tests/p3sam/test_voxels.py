@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from partwise.geometry.normalize import floor_center
 from partwise.p3sam.voxels import CELL_SIZE, build_voxels
 from tests.p3sam.golden import load_golden
 
@@ -21,6 +22,25 @@ def test_voxels_equal_the_golden_ones_bit_by_bit():
     assert np.array_equal(voxels.features, golden["feat"])
     assert voxels.features.dtype == np.float32
     assert voxels.grid.dtype == voxels.inverse.dtype == np.int64
+
+
+@pytest.mark.parametrize(
+    ("name", "prefix"), [("tiny_encoder", ""), ("tiny_encoder", "sm_"), ("full_encoder", "")]
+)
+def test_clouds_are_shifted_and_sorted_as_the_golden_ones(name: str, prefix: str):
+    golden = load_golden(name)
+    points = golden[f"{prefix}points"]
+    shifted = points - floor_center(points)
+
+    voxels = build_voxels(shifted, golden[f"{prefix}normals"], picked=golden[f"{prefix}picked"])
+
+    assert np.array_equal(voxels.inverse, golden[f"{prefix}inverse"])
+    if f"{prefix}points_after" in golden:
+        assert np.array_equal(shifted, golden["points_after"])
+        assert np.array_equal(voxels.features[:64], golden["feat_in_head"])
+        assert np.array_equal(voxels.grid, golden["s0_grid"])
+    if f"{prefix}prompts" in golden:
+        assert np.array_equal(shifted[golden["prompt_rows"]], golden["prompts"])
 
 
 def test_only_the_representatives_depend_on_the_choice():

@@ -40,6 +40,13 @@ def test_no_row_occurs_twice_in_an_offset() -> None:
         assert len(link.high.unique()) == len(link.high)
 
 
+def test_the_first_and_the_last_cell_of_an_axis_have_their_neighbours_only() -> None:
+    last = MAX_CELLS - 1
+    ends = [[last, last, z] for z in (0, last - 1, last)] + [[last, 0, 0], [0, last, last]]
+    found = [(link.low.tolist(), link.high.tolist()) for link in find_neighbors(torch.tensor(ends))]
+    assert [pair for pair in found if pair[0]] == [([1], [2])]
+
+
 def test_a_grid_too_large_for_the_keys_is_refused() -> None:
     with pytest.raises(ValueError, match="cells an axis"):
         find_neighbors(torch.tensor([[MAX_CELLS, 0, 0]]))

@@ -17,6 +17,15 @@ def test_codes_are_the_golden_ones(case: str, curve: str) -> None:
     assert np.array_equal(codes.numpy(), arrays[f"{case}_code_{curve}"])
 
 
+@pytest.mark.parametrize("curve", CURVES)
+def test_the_number_of_a_cloud_goes_above_the_codes(curve: str) -> None:
+    arrays = golden("serialization")
+    depth = 9
+    codes = curve_codes(torch.from_numpy(arrays["batch_grid"]).long(), depth, curve).numpy()
+    assert codes.max() < 1 << 3 * depth
+    assert np.array_equal(codes | arrays["batch_batch"] << 3 * depth, arrays[f"batch_code_{curve}"])
+
+
 @pytest.mark.parametrize(
     ("largest", "depth"), [(0, 1), (1, 2), (24, 5), (49, 6), (399, 9), (510, 9), (511, 10)]
 )

@@ -3,9 +3,16 @@ import pytest
 import torch
 
 from partwise.p3sam.model import project_stages
-from partwise.points.serialization import CURVES, curve_depth, curve_order
+from partwise.points.serialization import CURVES, curve_codes, curve_depth, curve_order
 from partwise.points.sonata import IN_ORDER, pool_grid
-from tests.p3sam_support import golden, golden_voxels, largest_difference, tensors, tiny_model
+from tests.p3sam_support import (
+    golden,
+    golden_voxels,
+    largest_difference,
+    side_by_side,
+    tensors,
+    tiny_model,
+)
 
 STAGES = range(5)
 
@@ -22,6 +29,40 @@ def test_grids_orders_and_clusters_of_all_stages_are_the_golden_ones() -> None:
         assert depth == arrays[f"s{i}_depth"]
         orders = np.stack([curve_order(grid, depth, curve).numpy() for curve in CURVES])
         assert np.array_equal(orders, arrays[f"s{i}_order"])
+        if not i:
+            codes = [curve_codes(grid, depth, curve).numpy() for curve in CURVES]
+            assert np.array_equal(np.stack(codes), arrays["s0_code"])
+
+
+def test_the_stem_and_each_step_of_the_first_block_are_the_golden_ones() -> None:
+    arrays = golden("tiny_encoder")
+    model = tiny_model().sonata
+    named = {
+        "emb": model.embedding,
+        "b0_cpe": model.get_submodule("enc.enc0.block0.cpe.2"),
+        "b0_attn": model.get_submodule("enc.enc0.block0.attn"),
+        "b0_out": model.get_submodule("enc.enc0.block0"),
+    }
+    seen: dict[str, torch.Tensor] = {}
+    hooks = [
+        module.register_forward_hook(
+            lambda _, __, out, name=name: seen.__setitem__(name, out[:64].clone())
+        )
+        for name, module in named.items()
+    ]
+    with torch.inference_mode():
+        model(*tensors(golden_voxels(arrays)))
+    for hook in hooks:
+        hook.remove()
+    for name in named:
+        assert largest_difference(seen[name], arrays[f"{name}_head"]) < 1e-4, name
+
+
+def test_shuffled_orders_are_five_draws_of_the_seed() -> None:
+    arrays = golden("tiny_encoder")
+    generator = torch.Generator().manual_seed(int(arrays["sh_torch_seed"]))
+    drawn = [torch.randperm(4, generator=generator).tolist() for _ in STAGES]
+    assert drawn == arrays["sh_perms"].tolist()
 
 
 @pytest.mark.parametrize("kind", ["id", "sh"])
@@ -34,7 +75,8 @@ def test_features_of_all_stages_are_the_golden_ones(kind: str) -> None:
         stages = model.sonata(*tensors(voxels), orders)
         inverse = torch.arange(len(voxels.grid))
         features = model.encode(*tensors(voxels), inverse, orders)
-    named = {f"s{i}_feat": stages[i].features for i in STAGES} | {"mlp": features}
+    named = {f"s{i}_feat": stages[i].features for i in STAGES}
+    named |= {"cat": side_by_side(stages), "mlp": features}
     for name, found in named.items():
         assert largest_difference(found[:64], arrays[f"{kind}_{name}_head"]) < 1e-4
         assert largest_difference(found.mean(dim=0), arrays[f"{kind}_{name}_mean"]) < 1e-4
@@ -51,7 +93,8 @@ def test_a_stage_of_one_patch_is_the_golden_one() -> None:
         stages = model.sonata(*tensors(voxels))
         features = model.encode(*tensors(voxels), torch.arange(len(voxels.grid)))
     assert [len(stage.features) for stage in stages] == arrays["sm_stage_points"].tolist()
-    assert largest_difference(features[:64], arrays["sm_mlp_head"][:64]) < 1e-4
+    assert largest_difference(side_by_side(stages), arrays["sm_cat"]) < 1e-4
+    assert largest_difference(features[:64], arrays["sm_mlp_head"]) < 1e-4
 
 
 def test_the_parts_of_the_projection_are_the_concatenation_s() -> None:
@@ -59,10 +102,7 @@ def test_the_parts_of_the_projection_are_the_concatenation_s() -> None:
     model = tiny_model()
     with torch.inference_mode():
         stages = model.sonata(*tensors(voxels))
-        wide = stages[-1].features
-        for finer, coarser in zip(stages[-2::-1], stages[:0:-1], strict=True):
-            wide = torch.cat([finer.features, wide[coarser.cluster]], dim=1)
-        linear = model.mlp.layers[0]
+        wide, linear = side_by_side(stages), model.mlp.layers[0]
         assert wide.shape[1] == linear.in_features
         torch.testing.assert_close(
             project_stages(stages, linear), linear(wide), atol=1e-4, rtol=1e-5
@@ -75,6 +115,20 @@ def test_a_cloud_of_one_voxel_has_features() -> None:
         features = tiny_model().encode(grid, torch.zeros(1, 9), torch.zeros(3, dtype=torch.int64))
     assert features.shape == (3, 512)
     assert features.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("orders", "reason"),
+    [
+        ([[0, 1, 2]], r"curve order \[0, 1, 2\]; give each of 0 to 3 once"),
+        ([[0, 1, 2, 4]], r"curve order \[0, 1, 2, 4\]"),
+        ([[0, 1, 2, 3]] * 2, "2 curve orders; give one, or one for each of 5 stages"),
+        ([], "0 curve orders"),
+    ],
+)
+def test_wrong_orders_of_curves_are_refused(orders: list[list[int]], reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        tiny_model().sonata(torch.zeros(1, 3, dtype=torch.int64), torch.zeros(1, 9), orders)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

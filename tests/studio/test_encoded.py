@@ -75,20 +75,49 @@ def test_masks_count_in_the_bytes_that_are_kept(prepared: PreparedMesh) -> None:
     meshes.keep("mesh", SETTINGS, encoded)
     before = meshes.total_bytes
     masks = np.ones((8, SETTINGS.point_num), dtype=bool)
-    encoded.masks[mask_key_of(SETTINGS)] = KeptMasks.pack(masks, np.ones(8, np.float32))
+    ious = np.ones(8, np.float32)
+    encoded.masks[mask_key_of(SETTINGS)] = KeptMasks.pack(masks, ious)
     meshes.keep("mesh", SETTINGS, encoded)
-    assert meshes.total_bytes == before + masks.size // 8
+    assert meshes.total_bytes == before + masks.size // 8 + ious.nbytes
+
+
+def test_every_array_counts_also_those_made_at_the_first_click(prepared: PreparedMesh) -> None:
+    encoded = encoded_of(prepared)
+    before = encoded.byte_count
+    arrays = (prepared.face_pairs, prepared.prompts, prepared.voxels.grid, prepared.voxels.inverse)
+    assert before >= encoded.features.nbytes + sum(array.nbytes for array in arrays)
+    samples = encoded.face_samples()
+    assert encoded.byte_count == before + samples.faces.nbytes + samples.samples.nbytes
+
+
+def test_what_came_from_other_weights_is_forgotten(prepared: PreparedMesh) -> None:
+    meshes = EncodedMeshes(10**8)
+    meshes.start_anew("these")
+    meshes.keep("mesh", SETTINGS, encoded_of(prepared))
+    assert meshes.is_of("these")
+    assert not meshes.is_of("others")
+    meshes.start_anew("others")
+    assert meshes.find("mesh", SETTINGS) is None
+    assert meshes.total_bytes == 0
 
 
 def test_the_pace_is_the_last_run_s() -> None:
     pace = Pace(is_on_gpu=False)
     assert not pace.is_measured("fp32")
     assert pace.seconds_for("fp32", 10**6) > 0
-    pace.note("fp32", 1000, 10.0)
-    assert pace.seconds_for("fp32", 500) == 5.0
-    pace.note("fp32", 1000, 5.0)
-    assert pace.seconds_for("fp32", 500) == 2.5
+    pace.note("fp32", 10**6, 10.0)
+    assert pace.seconds_for("fp32", 500_000) == 5.0
+    pace.note("fp32", 10**6, 5.0)
+    assert pace.seconds_for("fp32", 500_000) == 2.5
     assert not pace.is_measured("bf16")
+
+
+def test_a_run_of_a_few_points_says_nothing_of_large_ones() -> None:
+    pace = Pace(is_on_gpu=False)
+    expected = pace.seconds_for("fp32", 10**6)
+    pace.note("fp32", 9000, 5.0)
+    assert not pace.is_measured("fp32")
+    assert pace.seconds_for("fp32", 10**6) == expected
 
 
 def test_a_gpu_is_expected_to_be_faster() -> None:

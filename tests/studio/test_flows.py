@@ -82,6 +82,7 @@ def studio(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> Any:
         pool=Pool(),
         job_limits=None,
         choose=lambda *_, **__: choice,
+        weights_stamp=lambda _: "",
         encoded=EncodedMeshes(0),
         pace=Pace(is_on_gpu=False),
     )

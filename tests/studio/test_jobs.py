@@ -1,6 +1,9 @@
+import contextlib
+import gc
 import random
 import threading
 import time
+import weakref
 from collections.abc import Generator
 from typing import TypeVar
 
@@ -47,6 +50,26 @@ def test_raises_what_the_work_raises_and_frees_the_lane() -> None:
     with pytest.raises(MeshError):
         _run_to_end(follow_job(lane, refuse, CancelToken()))
     assert not lane.is_taken
+
+
+def test_a_failed_job_lets_go_of_what_its_work_held() -> None:
+    class Large:
+        pass
+
+    held: list[weakref.ref[Large]] = []
+
+    def fail(progress: ProgressCallback, cancel: CancelToken) -> None:
+        large = Large()
+        held.append(weakref.ref(large))
+        raise Cancelled
+
+    gc.disable()  # arrays are no reason for a collection, so cycles with them would stay long
+    try:
+        with contextlib.suppress(Cancelled):
+            _run_to_end(follow_job(JobLane(4), fail, CancelToken()))
+        assert held[0]() is None
+    finally:
+        gc.enable()
 
 
 def test_never_runs_two_jobs_at_once() -> None:

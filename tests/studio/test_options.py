@@ -103,6 +103,19 @@ def test_parts_are_stale_when_the_settings_of_their_engine_changed() -> None:
     document.set_segmentation(parts, run)
     assert not is_stale(document, options)
     assert is_stale(document, other)
+    assert not is_stale(document, options, "p3sam")
+    assert is_stale(document, options, "geometric")
+
+
+def test_parts_are_not_old_for_settings_that_change_no_result() -> None:
+    configuration = load_configuration(environment={})
+    document = Document(source_mesh(*boxes(1)), "hash")
+    made = asdict(options_for(configuration, "balanced").p3sam)
+    document.set_segmentation(no_parts(12), Run("segment", "p3sam", "", made, {}, 1.0))
+    batched = options_for(configuration, "balanced", chosen=P3SamChoice(prompt_batch=1))
+    seeded = options_for(configuration, "balanced", seed=7)
+    assert not is_stale(document, batched)
+    assert is_stale(document, seeded)
 
 
 def test_the_expected_peak_grows_with_the_points_and_not_with_the_prompts() -> None:

@@ -205,6 +205,15 @@ def test_a_file_that_became_shorter_is_told(tmp_path: Path) -> None:
     assert all(tensor.is_meta for tensor in module.state_dict().values())
 
 
+def test_a_file_that_went_away_after_its_header_was_read_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "small.safetensors"
+    safetensors.torch.save_file(values(), path)
+    checkpoint = open_checkpoint(path)
+    path.unlink()
+    with pytest.raises(WeightsError, match=r"small\.safetensors cannot be read: No such file"):
+        load_weights(on_meta(), checkpoint)
+
+
 @pytest.mark.parametrize(
     ("dtype", "suffix"), [("", "safetensors"), ("bfloat16", "safetensors"), ("", "pt")]
 )

@@ -1,9 +1,14 @@
 import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
 
-from partwise.vram.host import HostMemory
+import numpy as np
+import psutil
+import pytest
+
+from partwise.vram.host import HostMemory, give_back_free_memory
 
 MIB = 2**20
 
@@ -49,3 +54,15 @@ def test_no_limit_leaves_the_machines_total(tmp_path: Path) -> None:
     (tmp_path / "memory.max").write_text("max\n")
     limited = HostMemory(cgroup=tmp_path).read()
     assert limited.total_bytes == HostMemory(cgroup=tmp_path / "none").read().total_bytes
+
+
+@pytest.mark.skipif(
+    platform.libc_ver()[0] != "glibc", reason="only glibc keeps freed memory until told"
+)
+def test_freed_memory_goes_back_to_the_system() -> None:
+    kept = [np.ones(512) for _ in range(30_000)]  # 4 KiB each: from the heap, not mapped alone
+    del kept[: len(kept) - 1]  # what is left keeps the heap from shrinking by itself
+    before = psutil.Process().memory_info().rss
+    give_back_free_memory()
+    assert before - psutil.Process().memory_info().rss > 60 * MIB
+    assert len(kept) == 1
