@@ -241,6 +241,7 @@ def _within_memory(work: Callable[[], T], settings: P3SamSettings) -> T:
 def _lease(engines: Engines, watch: Watch) -> "Iterator[P3SAMModel]":
     watch.progress(Progress("Loading P3-SAM", 0.0))
     with engines.manager.use(P3SAM, cancel=watch.cancel) as lease:
+        engines.pace.is_on_gpu = next(lease.module.parameters()).device.type != "cpu"  # seen now
         yield cast("P3SAMModel", lease.module)
 
 

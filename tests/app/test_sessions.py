@@ -190,7 +190,7 @@ def vanish_in_line(server: Server, studio: Studio, mesh: Path) -> None:
         with mesh.open("rb") as file:
             (path,) = caller.post("/upload", files={"files": (mesh.name, file)}).json()
         given = {"path": path, "meta": {"_type": "gradio.FileData"}}
-        data = [given, "preview", 0, 0.5, 0, "auto"]
+        data = [given, "preview", 0, 0.5, 0, "auto", None, None]
         event = caller.post("/call/segment", json={"data": data}).json()["event_id"]
         with caller.stream("GET", f"/call/segment/{event}") as answer:
             next(answer.iter_lines())

@@ -201,6 +201,13 @@ def test_weights_that_vanish_after_the_choice_end_in_our_words(
         p3sam.segment(JOB, replace(engines, manager=manager), watch())
 
 
+def test_where_it_runs_is_known_once_it_has_run(engines: Engines) -> None:
+    is_gpu = torch.cuda.is_available() or torch.backends.mps.is_available()
+    engines.pace.is_on_gpu = not is_gpu
+    p3sam.segment(JOB, engines, watch())
+    assert engines.choose(SEGMENT, P3SAM).needs_gpu == is_gpu
+
+
 def test_a_click_uses_what_a_run_has_encoded_and_the_other_way_round(engines: Engines) -> None:
     masks, ious = p3sam.answer_click(JOB, PLACE, engines, watch())
     assert masks.shape == (3, 24)
