@@ -168,7 +168,7 @@ class Passage:
 
 def pass_through(studio: Studio, path: Path, *, pause_s: float = _PAUSE_S) -> Passage:
     """Load, segment and complete a file by the use cases of the page; raises their `AppError`."""
-    document, loading = _timed(studio, lambda: _load(studio, path))
+    document, loading = _timed(studio, lambda: open_mesh(studio, path))
     time.sleep(pause_s)
     options = segment.options_for(studio.configuration, "balanced")
     cut = segment.SegmentRequest(document.source, document.mesh_key, options, GEOMETRIC)
@@ -190,7 +190,8 @@ def pass_through(studio: Studio, path: Path, *, pause_s: float = _PAUSE_S) -> Pa
     )
 
 
-def _load(studio: Studio, path: Path) -> Document:
+def open_mesh(studio: Studio, path: Path) -> Document:
+    """A mesh file, read by the page's use case; raises its `AppError`."""
     return load.run(
         path,
         path.name,

@@ -4,10 +4,10 @@ import os
 import tempfile
 from pathlib import Path
 
-from benchmarks.common import Payload, PeakWatch, mib, resident_peak
+from benchmarks.common import Payload, PeakWatch, mib, open_mesh, resident_peak
 from benchmarks.figure import build_figure, write_stl
 from partwise.core.progress import CancelToken, ignore_progress
-from studio import load, segment
+from studio import segment
 from studio.catalog import P3SAM
 from studio.configuration import load_configuration
 from studio.workflow import Studio, build_studio
@@ -38,14 +38,7 @@ def measure(
 
 
 def _run(studio: Studio, path: Path, options: segment.SegmentOptions) -> Payload:
-    document = load.run(
-        path,
-        path.name,
-        pool=studio.pool,
-        limits=studio.configuration.mesh,
-        progress=ignore_progress,
-        cancel=CancelToken(),
-    )
+    document = open_mesh(studio, path)
     request = segment.SegmentRequest(document.source, document.mesh_key, options, P3SAM)
     with PeakWatch(studio.pool) as workers:
         result = segment.run(request, studio.engines, ignore_progress, CancelToken())

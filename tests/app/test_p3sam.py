@@ -15,16 +15,15 @@ import trimesh
 from gradio_client import handle_file
 
 import cli
+from benchmarks.common import open_mesh
 from partwise.core.errors import AppError, Cancelled, WeightsError
 from partwise.core.progress import CancelToken, Progress, ignore_progress
 from partwise.p3sam.cost import WEIGHT_BYTES
 from partwise.p3sam.model import P3SAM as P3SAMModel
 from partwise.vram.readings import ComponentState
 from scripts import make_checkpoint
-from studio import load
 from studio.catalog import P3SAM
 from studio.configuration import load_configuration
-from studio.document import Document
 from studio.segment import P3SamChoice, SegmentRequest, options_for, run
 from studio.ui import flows
 from studio.workflow import Studio, build_studio
@@ -53,18 +52,6 @@ def server(tmp_path_factory: pytest.TempPathFactory, weights_dir: Path) -> Itera
 
 def is_loaded(studio: Studio) -> bool:
     return P3SAM in studio.manager.resident_weights()
-
-
-def opened(studio: Studio, path: Path) -> Document:
-    """A mesh, read."""
-    return load.run(
-        path,
-        path.name,
-        pool=studio.pool,
-        limits=studio.configuration.mesh,
-        progress=ignore_progress,
-        cancel=CancelToken(),
-    )
 
 
 @pytest.mark.browser
@@ -113,7 +100,7 @@ def test_a_click_gives_masks_and_one_becomes_a_part_that_can_be_undone(
 def test_a_run_is_the_same_again_and_costs_no_network_the_second_time(
     studio: Studio, table_glb: Path
 ) -> None:
-    document = opened(studio, table_glb)
+    document = open_mesh(studio, table_glb)
     options = options_for(studio.configuration, "preview", chosen=P3SamChoice(point_num=1400))
     request = SegmentRequest(document.source, document.mesh_key, options, P3SAM)
     first = run(request, studio.engines, ignore_progress, CancelToken())
@@ -135,7 +122,7 @@ def test_a_run_is_the_same_again_and_costs_no_network_the_second_time(
 def test_a_cancel_within_a_prompt_batch_leaves_everything_clean(
     studio: Studio, table_glb: Path
 ) -> None:
-    document = opened(studio, table_glb)
+    document = open_mesh(studio, table_glb)
     cancel, heard = CancelToken(), []
 
     def stop_at_masks(step: Progress) -> None:
@@ -199,7 +186,7 @@ def test_a_click_and_a_run_of_two_pages_wait_for_each_other(
 ) -> None:
     clicking, cutting = (studio.workspace.session_for(visit) for visit in ("clicks", "cuts"))
     for session, path in ((clicking, bodies_glb), (cutting, table_glb)):
-        session.document = opened(studio, path)
+        session.document = open_mesh(studio, path)
     options = options_for(studio.configuration, "preview", chosen=P3SamChoice(point_num=1700))
     run_of_one = flows.cut(studio, cutting, options, P3SAM)
     states = [next(run_of_one).state, next(run_of_one).state]
@@ -220,7 +207,7 @@ def test_a_click_and_a_run_of_two_pages_wait_for_each_other(
 
 
 def test_unloading_during_a_run_leaves_the_model_to_it(studio: Studio, table_glb: Path) -> None:
-    document, reports = opened(studio, table_glb), []
+    document, reports = open_mesh(studio, table_glb), []
 
     def unload(step: Progress) -> None:
         if step.stage == "Predicting masks":
@@ -241,7 +228,7 @@ def test_damaged_weights_end_in_a_clear_error_and_nothing_is_loaded(
     configuration = load_configuration(environment=FEW, overrides={"weights_dir": folder})
     studio = build_studio(configuration)
     try:
-        document = opened(studio, table_glb)
+        document = open_mesh(studio, table_glb)
         options = options_for(configuration, "preview")
         request = SegmentRequest(document.source, document.mesh_key, options, P3SAM)
         with pytest.raises(WeightsError, match=r"p3sam\.safetensors"):
