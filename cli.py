@@ -14,7 +14,7 @@ from partwise.core.progress import CancelToken, Progress, ProgressCallback, igno
 from partwise.p3sam.settings import PRECISIONS
 from partwise.vram.export import status_payload
 from studio import generate, load, results, segment, weights
-from studio.catalog import NEURAL_MODELS
+from studio.catalog import NEURAL_MODELS, find_model
 from studio.configuration import Configuration, load_configuration
 from studio.document import Document
 from studio.memory_report import memory_text
@@ -149,7 +149,7 @@ def _list_weights(options: argparse.Namespace) -> int:
 
 
 def _fetch_weights(options: argparse.Namespace) -> int:
-    model, app = weights.find_model(options.model), _configuration(options).app
+    model, app = find_model(options.model), _configuration(options).app
     print(weights.licence_notice(model))
     if not options.accept_licence and not _is_agreed(f"Download it to {app.weights_dir}? [y/N] "):
         print("Nothing was downloaded.")

@@ -122,6 +122,15 @@ NEURAL_MODELS = (
 )
 
 
+def find_model(name: str) -> NeuralModel:
+    """The model of that name; raises `ConfigError` with the known ones."""
+    for model in NEURAL_MODELS:
+        if model.name == name:
+            return model
+    known = ", ".join(model.name for model in NEURAL_MODELS)
+    raise ConfigError(f"“{name}” is not a neural model. Known are: {known}.")
+
+
 @dataclass(frozen=True)
 class EngineChoice:
     """The engine that will run, in the words of the page, and why this one."""
@@ -147,8 +156,8 @@ class Engines:
 
     def weights_stamp(self, name: str) -> str:
         """Stands for the content of a model's files: where they are, their sizes and times."""
-        model = next(model for model in NEURAL_MODELS if model.name == name)
-        return " ".join(_stamp(find_file(file, self.weights_dir)) for file in model.files)
+        files = find_model(name).files
+        return " ".join(_stamp(find_file(file, self.weights_dir)) for file in files)
 
     def choose(
         self, job: str, requested: str = AUTO, *, neural_s: float | None = None

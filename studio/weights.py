@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 
 import filelock
 
-from partwise.core.errors import BusyError, ConfigError, WeightsError
+from partwise.core.errors import BusyError, WeightsError
 from partwise.core.progress import CancelToken, ProgressCallback, ignore_progress
 from partwise.vram.safetensors_file import read_header
-from studio.catalog import NEURAL_MODELS, NeuralModel, find_file
+from studio.catalog import NeuralModel, find_file
 
 if TYPE_CHECKING:
     from studio.hub import HubFile
@@ -60,15 +60,6 @@ class Fetched:
 
     commit: str
     downloaded_bytes: int
-
-
-def find_model(name: str) -> NeuralModel:
-    """The model of that name; raises `ConfigError` with the known ones."""
-    for model in NEURAL_MODELS:
-        if model.name == name:
-            return model
-    known = ", ".join(model.name for model in NEURAL_MODELS)
-    raise ConfigError(f"“{name}” is not a neural model. Known are: {known}.")
 
 
 def licence_notice(model: NeuralModel) -> str:

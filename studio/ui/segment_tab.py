@@ -9,7 +9,7 @@ import gradio as gr
 from partwise.core.errors import AppError, ConfigError
 from partwise.p3sam.settings import PRECISIONS
 from studio.candidates import Point
-from studio.catalog import AUTO, GEOMETRIC, NEURAL_MODELS, P3SAM
+from studio.catalog import AUTO, GEOMETRIC, P3SAM, find_model
 from studio.segment import (
     MAX_PART_COUNT,
     P3SamChoice,
@@ -170,8 +170,7 @@ class _Page:
         return views.plan_html(session, engine, options, engines)
 
     def _why_no_prompts(self) -> str:
-        model = next(model for model in NEURAL_MODELS if model.name == P3SAM)
-        return model.why_unavailable(self.studio.engines.weights_dir) or ""
+        return find_model(P3SAM).why_unavailable(self.studio.engines.weights_dir) or ""
 
     def session(self, request: gr.Request) -> Session:
         """The session of the page that sent the event."""

@@ -23,9 +23,9 @@ SOURCE = "ada/parts"
 _START = f"""
 import dataclasses, sys
 import cli
-from studio import weights
-small = dataclasses.replace(weights.NEURAL_MODELS[0], file_bytes={len(CONTENT)}, source={SOURCE!r})
-cli.NEURAL_MODELS = weights.NEURAL_MODELS = (small,)
+from studio import catalog
+small = dataclasses.replace(catalog.NEURAL_MODELS[0], file_bytes={len(CONTENT)}, source={SOURCE!r})
+cli.NEURAL_MODELS = catalog.NEURAL_MODELS = (small,)
 sys.exit(cli.main(sys.argv[1:]))
 """
 
