@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from partwise.core.errors import BusyError, EngineError, WeightsError
 from partwise.core.progress import CancelToken
-from partwise.vram.component import ComponentSpec, Lease, Slot, with_reason
+from partwise.vram.component import ComponentSpec, Lease, LoadOrder, Slot, with_reason
 from partwise.vram.device import DeviceDoor
 from partwise.vram.footprint import precision, weight_bytes
 from partwise.vram.readings import (
@@ -212,7 +212,7 @@ class ModelManager:
     def _load(self, slot: Slot, lease: Lease, cancel: CancelToken) -> None:
         started, module = self._clock(), None
         try:
-            module = slot.spec.build()
+            module = slot.spec.build(LoadOrder(cancel=cancel))
             cancel.raise_if_cancelled()
             self._device.place(module)
             size, kind = weight_bytes(module), precision(module)

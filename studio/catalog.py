@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from model_manager import ComponentSpec, ModelManager
 from partwise.core.errors import ConfigError, WeightsError
 from partwise.core.worker import WorkerLimits, WorkerPool
+from partwise.vram.component import LoadOrder
 from studio.encoded import EncodedMeshes
 from studio.pace import Pace
 
@@ -208,7 +209,7 @@ def register_models(manager: ModelManager, weights_dir: Path) -> None:
 def component_of(model: NeuralModel, weights_dir: Path) -> ComponentSpec:
     """What the manager knows of a published model."""
 
-    def build() -> "nn.Module":
+    def build(order: LoadOrder) -> "nn.Module":
         path = find_file(model.files[0], weights_dir)
         if path is None or not model.is_built:
             reason = model.why_unavailable(weights_dir)

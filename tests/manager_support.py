@@ -39,7 +39,8 @@ class Bench:
         self.add("free", group=None)
 
     def add(self, name: str, build: Callable[[], nn.Module] | None = None, **more: Any) -> None:
-        self.manager.register(ComponentSpec(name, name.upper(), build or self.build, **more))
+        make = build or self.build
+        self.manager.register(ComponentSpec(name, name.upper(), lambda order: make(), **more))
 
     def build(self) -> nn.Module:
         module = nn.Linear(8, 8)

@@ -39,9 +39,14 @@ class Pipeline(nn.Module):
 @pytest.fixture
 def manager() -> Iterator[ModelManager]:
     manager = ModelManager(Device(), VramSettings())
-    manager.register(ComponentSpec("xpart", "X-Part", Pipeline))
+    manager.register(ComponentSpec("xpart", "X-Part", lambda order: Pipeline()))
     manager.register(
-        ComponentSpec("absent", "Absent", Pipeline, why_unavailable=lambda: "weights not present")
+        ComponentSpec(
+            "absent",
+            "Absent",
+            lambda order: Pipeline(),
+            why_unavailable=lambda: "weights not present",
+        )
     )
     yield manager
     manager.shutdown()

@@ -2,12 +2,14 @@
 
 import weakref
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from partwise.core.progress import CancelToken, ProgressCallback, ignore_progress
 from partwise.vram.readings import ComponentState, ComponentStatus
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
 
 ONE_AT_A_TIME = "one at a time"
@@ -17,6 +19,26 @@ def _always() -> None:
     return None
 
 
+def new_tensor(shape: tuple[int, ...], dtype: "torch.dtype") -> "torch.Tensor":
+    """Ordinary host memory for a weight."""
+    import torch
+
+    return torch.empty(shape, dtype=dtype)
+
+
+@dataclass(frozen=True)
+class LoadOrder:
+    """How a component is to be built. precision: of its weights, one of `plan.PRECISIONS`.
+
+    empty: where a weight's host memory comes from, (shape, dtype) → contiguous tensor on the CPU.
+    """
+
+    precision: str = "fp32"
+    empty: "Callable[[tuple[int, ...], torch.dtype], torch.Tensor]" = new_tensor
+    cancel: CancelToken = field(default_factory=CancelToken)
+    progress: ProgressCallback = ignore_progress
+
+
 @dataclass(frozen=True)
 class ComponentSpec:
     """A model the manager may load.
@@ -24,13 +46,16 @@ class ComponentSpec:
     `build` makes the module with its weights, on the CPU, ready to run. `why_unavailable` is asked
     before each load and answers with a sentence for the person, or None when it can be loaded. Of
     the components of one `group` at most one is on the device; None shares with everybody.
+    `count_bytes` tells the bytes of its weights in a precision without loading anything, None when
+    that is not known.
     """
 
     name: str
     title: str
-    build: "Callable[[], nn.Module]"
+    build: "Callable[[LoadOrder], nn.Module]"
     why_unavailable: Callable[[], str | None] = _always
     group: str | None = ONE_AT_A_TIME
+    count_bytes: Callable[[str], int | None] = lambda precision: None
 
 
 class Lease:

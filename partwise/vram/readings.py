@@ -76,11 +76,41 @@ class AllocatorMemory:
 
 
 @dataclass(frozen=True)
+class Fragmentation:
+    """How torch's cache is cut up: free bytes within it, and in how large pieces.
+
+    `inactive_split_bytes` are free but stand between blocks in use, so they cannot go back to the
+    driver.
+    """
+
+    free_bytes: int
+    largest_free_bytes: int
+    free_block_count: int
+    inactive_split_bytes: int
+
+    @property
+    def share(self) -> float:
+        """What part of the free bytes is outside the largest block, in [0, 1]."""
+        return 1 - self.largest_free_bytes / self.free_bytes if self.free_bytes else 0.0
+
+
+@dataclass(frozen=True)
+class GpuProcess:
+    """A process that holds memory of the GPU; `used_bytes` None when the driver does not say."""
+
+    pid: int
+    name: str
+    used_bytes: int | None
+    is_ours: bool
+
+
+@dataclass(frozen=True)
 class DeviceReading:
     """One device; total, used and free are the whole device's, by the driver.
 
     `context_bytes` is what this process holds there outside torch's allocator (the context and
-    libraries). `sentence` says in words what is known and what is not.
+    libraries). `sentence` says in words what is known and what is not. `fragmentation` is measured
+    only when there is much free memory in torch's cache. `budget_bytes` is the enforced limit.
     """
 
     kind: DeviceKind
@@ -94,6 +124,9 @@ class DeviceReading:
     allocator: AllocatorMemory | None = None
     context_bytes: int | None = None
     others: tuple[OtherGpu, ...] = ()
+    fragmentation: Fragmentation | None = None
+    budget_bytes: int | None = None
+    is_simulated: bool = False
 
     @property
     def is_gpu(self) -> bool:
@@ -191,11 +224,18 @@ class EventKind(str, Enum):
     """What can happen to memory."""
 
     LOAD = "load"
+    PREFETCH = "prefetch"
     UNLOAD = "unload"
+    PARK = "park"
     FAILED = "failed"
     JOB_START = "job start"
     JOB_END = "job end"
+    STAGE = "stage"
+    PLAN = "plan"
+    STEP_DOWN = "step down"
     OUT_OF_MEMORY = "out of memory"
+    BUDGET = "budget"
+    WORKER = "worker"
     DEVICE = "device"
 
 
@@ -216,6 +256,7 @@ class ComponentState(str, Enum):
 
     UNAVAILABLE = "not available"
     NOT_LOADED = "not loaded"
+    PARKED = "on the host"
     LOADING = "loading"
     LOADED = "loaded"
     UNLOADING = "unloading"
@@ -223,7 +264,10 @@ class ComponentState(str, Enum):
 
 @dataclass(frozen=True)
 class ComponentStatus:
-    """One component; `lease_count` above 0 means in use, so that it cannot be unloaded."""
+    """One component; `lease_count` above 0 means in use, so that it cannot be unloaded.
+
+    `host_bytes` is what the host keeps of its weights to load them quickly again.
+    """
 
     name: str
     title: str
@@ -233,6 +277,8 @@ class ComponentStatus:
     idle_s: float | None = None
     precision: str | None = None
     why_unavailable: str | None = None
+    host_bytes: int | None = None
+    is_pinned: bool = False
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from partwise.core.worker import WorkerLimits, WorkerPool
 from partwise.p3sam import pipeline
 from partwise.p3sam.model import TINY
 from partwise.p3sam.settings import P3SamSettings
+from partwise.vram.component import LoadOrder
 from partwise.vram.device import find_device
 from partwise.vram.settings import VramSettings
 from studio import p3sam
@@ -54,7 +55,7 @@ def built() -> list[torch.nn.Module]:
 def engines(weights: Path, built: list[torch.nn.Module]) -> Iterator[Engines]:
     """Real workers, manager and cache around the tiny network."""
 
-    def build() -> torch.nn.Module:
+    def build(order: LoadOrder) -> torch.nn.Module:
         built.append(filled(TINY))
         return built[-1]
 
@@ -194,7 +195,7 @@ def test_weights_that_vanish_after_the_choice_end_in_our_words(
 ) -> None:
     assert engines.choose(SEGMENT, P3SAM).name == P3SAM
     weights.unlink()
-    spec = ComponentSpec(P3SAM, "P3-SAM", lambda: filled(TINY), lambda: "weights not present")
+    spec = ComponentSpec(P3SAM, "P3-SAM", lambda order: filled(TINY), lambda: "weights not present")
     manager = ModelManager(find_device(), VramSettings())
     manager.register(spec)
     with pytest.raises(WeightsError, match="weights not present"):

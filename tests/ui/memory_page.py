@@ -105,7 +105,7 @@ def build(mode: str) -> tuple[MemoryMonitor, ModelManager]:
 
 
 def _builder(size: int):  # type: ignore[no-untyped-def]
-    return lambda: FakeModule(size)
+    return lambda order: FakeModule(size)
 
 
 def _play(

@@ -139,7 +139,7 @@ def test_a_tick_measures_nothing_and_is_quick() -> None:
 
 def test_unloading_says_what_was_freed_before_and_after() -> None:
     manager = ModelManager(FakeDevice(), VramSettings())
-    manager.register(ComponentSpec("a", "P3-SAM", lambda: FakeModule(GIB)))  # type: ignore[arg-type,return-value]
+    manager.register(ComponentSpec("a", "P3-SAM", lambda order: FakeModule(GIB)))  # type: ignore[arg-type,return-value]
     assert "nothing to unload" in unload_words(manager.unload_all_models(), manager.get_status())
     with manager.use("a"):
         words = unload_words(manager.unload_all_models(), manager.get_status())
