@@ -14,7 +14,7 @@ from partwise.core.errors import AppError
 from partwise.core.progress import Progress
 
 
-class _Answers:
+class Answers:
     """Writes frames to the parent: one letter, eight bytes of length, the payload."""
 
     def __init__(self, stream: BinaryIO) -> None:
@@ -22,11 +22,13 @@ class _Answers:
         self._lock = threading.Lock()
 
     def send(self, kind: bytes, payload: bytes) -> None:
+        """Send one frame; raises BrokenPipeError without a parent."""
         with self._lock:
             self._stream.write(kind + len(payload).to_bytes(8, "little") + payload)
             self._stream.flush()
 
     def progress(self, step: Progress) -> None:
+        """Report where the job is."""
         self.send(b"P", json.dumps(vars(step)).encode())
 
 
@@ -49,17 +51,17 @@ def _end_with_parent(stdin: BinaryIO) -> None:
     os._exit(1)
 
 
-def _read_job(stdin: BinaryIO) -> tuple[str, tuple[Any, ...], dict[str, Any], int]:
+def read_message(stdin: BinaryIO) -> Any:
+    """The parent's next message; ends this process when the parent has gone without one."""
     header = stdin.read(8)
-    if len(header) < 8:
-        sys.exit(0)  # the parent went without a job for us
-    job: tuple[str, tuple[Any, ...], dict[str, Any], int] = pickle.loads(
-        stdin.read(int.from_bytes(header, "little"))
-    )
-    return job
+    size = int.from_bytes(header, "little")
+    if len(header) < 8 or len(payload := stdin.read(size)) < size:
+        os._exit(0)
+    return pickle.loads(payload)
 
 
-def _describe(error: BaseException) -> bytes:
+def describe(error: BaseException) -> bytes:
+    """An error as the parent reads it: our kind or the foreign name, the message, the trace."""
     message = error.message if isinstance(error, AppError) else str(error)
     described = {
         "name": type(error).__name__,
@@ -71,12 +73,12 @@ def _describe(error: BaseException) -> bytes:
 
 def main() -> None:
     """Serve one job and exit."""
-    answers = _Answers(os.fdopen(os.dup(1), "wb"))
+    answers = Answers(os.fdopen(os.dup(1), "wb"))
     os.dup2(2, 1)  # whatever prints goes to standard error, never into the answers
     for module in sys.argv[1:]:
         importlib.import_module(module)
     stdin = sys.stdin.buffer
-    target, args, kwargs, memory_bytes = _read_job(stdin)
+    target, args, kwargs, memory_bytes = read_message(stdin)
     threading.Thread(target=_end_with_parent, args=(stdin,), daemon=True).start()
     module_name, _, function_name = target.partition(":")
     try:
@@ -86,7 +88,7 @@ def main() -> None:
         answers.send(b"R", pickle.dumps(result, protocol=pickle.HIGHEST_PROTOCOL))
     except BaseException as error:  # the parent raises it again on its side
         with contextlib.suppress(BrokenPipeError):
-            answers.send(b"E", _describe(error))
+            answers.send(b"E", describe(error))
     os._exit(0)
 
 
