@@ -1,19 +1,26 @@
 """The one door to a device's memory: NVIDIA and AMD (torch.cuda), Apple (MPS), else the CPU.
 
-Nothing here imports torch before a model is placed: until then only the driver is asked.
+Reading never imports torch: until somebody else has, only the driver is asked. A GPU that is not
+there is `simulated.SimulatedDevice`, behind the same door.
 """
 
-import importlib.metadata
+import contextlib
+import functools
+import importlib
 import os
 import platform
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import replace
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Protocol
 
 import psutil
 
+from partwise.vram import cuda, mps
+from partwise.vram.allocator import installed_torch
 from partwise.vram.host import give_back_free_memory
 from partwise.vram.nvml import NvmlClient
 from partwise.vram.readings import (
@@ -22,32 +29,48 @@ from partwise.vram.readings import (
     DeviceReading,
     DriverReading,
     DriverState,
+    GpuProcess,
 )
+from partwise.vram.settings import VramSettings
+from partwise.vram.simulated import SimulatedDevice
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 _PROCESS_LIST_EVERY_S = 1.0
 NO_GPU = "No GPU here; Partwise runs on the CPU."
-_HIDDEN = (
-    "The driver does not say which process holds what (usual in containers and on Windows), so "
-    "Partwise's context and other programs cannot be told apart."
-)
 _NO_CUDA_IN_TORCH = "There is a GPU, but the installed torch cannot use it; models run on the CPU."
 _NOT_YET = "The GPU's memory is known as soon as a model is loaded."
 
 
 class DeviceDoor(Protocol):
-    """What the manager and the monitor need of a device."""
+    """What the manager, the runners and the monitor need of a device; safe between threads."""
+
+    @property
+    def kind(self) -> DeviceKind:
+        """Where models of this process compute; may import torch."""
+
+    @property
+    def can_pin(self) -> bool:
+        """Whether page-locked host memory makes uploads faster; may import torch."""
 
     def read(self) -> DeviceReading:
         """The device's memory now; never raises and never imports torch."""
 
-    def place(self, module: "nn.Module") -> None:
-        """Move a module's weights onto the device; raises what torch raises."""
+    def upload(self, slab: "Tensor") -> "Tensor":
+        """A host tensor's bytes on the device, there after `settle`; on the CPU the same tensor.
 
-    def discard(self, module: "nn.Module") -> None:
-        """Drop a module's weights, whoever still holds the module, and give the memory back."""
+        Raises what torch raises, and may do so later, in `settle`.
+        """
+
+    def settle(self) -> None:
+        """Wait until all uploads are there."""
+
+    def computing(self) -> AbstractContextManager[None]:
+        """Stands around everything that allocates for a stage; within it the budget holds."""
+
+    def give_back(self) -> None:
+        """Empty the caches, torch's and the C library's; collects nothing."""
 
     def own_bytes(self) -> int | None:
         """What this process holds where models run; None when unknown."""
@@ -55,62 +78,116 @@ class DeviceDoor(Protocol):
     def reset_peaks(self) -> None:
         """Let the allocator's peaks begin anew."""
 
+    def set_budget(self, budget_bytes: int | None) -> None:
+        """The most that Partwise may hold on a GPU from now on; None lifts the limit."""
+
+    def processes(self) -> tuple[GpuProcess, ...] | None:
+        """Who holds memory of the GPU, the most first; None when the driver does not say."""
+
+    def place(self, module: "nn.Module") -> None:
+        """Move a module's weights onto the device; raises what torch raises."""
+
+    def discard(self, module: "nn.Module") -> None:
+        """Drop a module's weights, whoever still holds the module, and give the memory back."""
+
 
 class Device:
-    """The device that models of this process use; see `DeviceDoor`."""
+    """The device that models of this process use; see `DeviceDoor`.
+
+    `worker_pids` names the child processes that count as ours.
+    """
 
     def __init__(
         self,
         nvml: NvmlClient | None = None,
         *,
+        worker_pids: Callable[[], Iterable[int]] = tuple,
         modules: Mapping[str, ModuleType] = sys.modules,
         clock: Callable[[], float] = time.monotonic,
         torch_version: str | None = None,
     ) -> None:
         self._nvml = nvml or NvmlClient()
+        self._worker_pids = worker_pids
         self._modules = modules
         self._clock = clock
-        self._is_torch_for_cpu = (torch_version or _installed_torch()).endswith("+cpu")
+        self._is_torch_for_cpu = (torch_version or installed_torch()).endswith("+cpu")
         self._torch_kind: DeviceKind | None = None
         self._context_bytes: int | None = None
         self._processes_at = float("-inf")
+        self._fragmentation = cuda.FragmentationWatch(clock)
+        self._uploads = cuda.Uploads()
+        self._budget_bytes: int | None = None
+        self._cuda_limit, self._mps_limit = cuda.Limit(), mps.Limit()
+
+    @property
+    def kind(self) -> DeviceKind:
+        """Where models of this process compute; imports torch unless it is one for the CPU."""
+        return DeviceKind.CPU if self._is_torch_for_cpu else self._kind_of(self._need_torch())
+
+    @property
+    def can_pin(self) -> bool:
+        """Whether page-locked host memory makes uploads faster: so it is for CUDA and ROCm."""
+        return self.kind is DeviceKind.CUDA
 
     def read(self) -> DeviceReading:
         """The device's memory now; never raises and never imports torch."""
         torch = self._torch()
         if torch is not None and self._kind_of(torch) is DeviceKind.MPS:
-            return _read_mps(torch)
-        is_cuda_live = torch is not None and _is_cuda_live(torch)
-        allocator = _read_cuda_allocator(torch) if is_cuda_live else AllocatorMemory(0, 0)
-        is_due = is_cuda_live and self._clock() - self._processes_at >= _PROCESS_LIST_EVERY_S
-        uuid = _cuda_uuid(torch) if is_cuda_live else None
+            return mps.read(torch, self._budget_bytes)
+        is_live = torch is not None and cuda.is_live(torch)
+        allocator = cuda.read_allocator(torch) if is_live else AllocatorMemory(0, 0)
+        is_due = is_live and self._clock() - self._processes_at >= _PROCESS_LIST_EVERY_S
+        uuid = cuda.uuid_of(torch) if is_live else None
         driver = self._nvml.read(uuid, with_process=is_due)
         if self._is_torch_for_cpu or (torch and self._kind_of(torch) is DeviceKind.CPU):
             return _cpu_reading(driver)
         if driver.gpu is not None:
-            self._note_context(driver, allocator, is_cuda_live=is_cuda_live, is_due=is_due)
-            return self._cuda_reading(driver, allocator)
-        if is_cuda_live:
-            return _cuda_reading_of_torch(torch, allocator, driver)
+            if is_due:
+                self._note_context(driver.gpu.process_bytes, allocator)
+            context = self._context_bytes if is_live else 0  # without a context nothing is ours
+            reading = _reading_of_driver(driver, allocator, context)
+        elif is_live:
+            reading = cuda.reading_of_torch(torch, allocator, driver)
+        elif torch is not None:
+            reading = cuda.unread(torch, driver, _NOT_YET, allocator)
+        else:
+            return _cpu_reading(driver)
+        return replace(
+            reading,
+            fragmentation=self._fragmentation.read(torch, allocator) if is_live else None,
+            budget_bytes=self._budget_bytes,
+        )
+
+    def upload(self, slab: "Tensor") -> "Tensor":
+        """A host tensor's bytes on the device; on the CPU the same tensor. See `DeviceDoor`."""
+        kind = self.kind
+        if kind is DeviceKind.CPU:
+            return slab
+        torch = self._need_torch()
+        self._enforce_budget(torch)
+        if kind is DeviceKind.CUDA:
+            return self._uploads.start(torch, slab)
+        return slab.to("mps")
+
+    def settle(self) -> None:
+        """Wait until all uploads are there."""
+        self._uploads.settle()
+
+    @contextlib.contextmanager
+    def computing(self) -> Iterator[None]:
+        """Stands around everything that allocates for a stage; within it the budget holds."""
+        torch = self._torch()
         if torch is not None:
-            return _unread_cuda(torch, driver, _NOT_YET, allocator)
-        return _cpu_reading(driver)
+            self._enforce_budget(torch)
+        yield
 
-    def place(self, module: "nn.Module") -> None:
-        """Move a module's weights onto the device; raises what torch raises."""
-        import torch
-
-        module.to(self._kind_of(torch).value)
-
-    def discard(self, module: "nn.Module") -> None:
-        """Drop a module's weights, also for who still holds the module, as a traceback may."""
-        module.to("meta")
+    def give_back(self) -> None:
+        """Empty the caches, torch's and the C library's; collects nothing."""
+        self._uploads.settle()
         give_back_free_memory()
         torch = self._torch()
-        if torch is None:
-            return
-        kind = self._kind_of(torch)
-        if kind is DeviceKind.CUDA and _is_cuda_live(torch):
+        kind = self._kind_of(torch) if torch is not None else DeviceKind.CPU
+        if kind is DeviceKind.CUDA and cuda.is_live(torch):
             torch.cuda.empty_cache()
         elif kind is DeviceKind.MPS:
             torch.mps.empty_cache()
@@ -120,7 +197,7 @@ class Device:
         torch = self._torch()
         kind = self._kind_of(torch) if torch is not None else DeviceKind.CPU
         if kind is DeviceKind.CUDA:
-            return int(torch.cuda.memory_reserved()) if _is_cuda_live(torch) else 0
+            return int(torch.cuda.memory_reserved()) if cuda.is_live(torch) else 0
         if kind is DeviceKind.MPS:
             return int(torch.mps.driver_allocated_memory())
         return int(psutil.Process().memory_info().rss)
@@ -128,8 +205,36 @@ class Device:
     def reset_peaks(self) -> None:
         """Let the allocator's peaks begin anew."""
         torch = self._torch()
-        if torch is not None and _is_cuda_live(torch):
+        if torch is not None and cuda.is_live(torch):
             torch.cuda.reset_peak_memory_stats()
+
+    def set_budget(self, budget_bytes: int | None) -> None:
+        """The most that Partwise may hold on a GPU; kept in mind until it is used."""
+        self._budget_bytes = budget_bytes
+        torch = self._torch()
+        if torch is not None and (cuda.is_live(torch) or self._kind_of(torch) is DeviceKind.MPS):
+            self._enforce_budget(torch)
+
+    def processes(self) -> tuple[GpuProcess, ...] | None:
+        """Who holds memory of the GPU; without an NVIDIA driver that is not known."""
+        torch = self._torch()
+        is_live = torch is not None and cuda.is_live(torch)
+        return self._nvml.processes(
+            cuda.uuid_of(torch) if is_live else None,
+            own_pids={os.getpid(), *self._worker_pids()},
+            must_hold_own=is_live,
+        )
+
+    def place(self, module: "nn.Module") -> None:
+        """Move a module's weights onto the device; raises what torch raises."""
+        torch = self._need_torch()
+        self._enforce_budget(torch)
+        module.to(self._kind_of(torch).value)
+
+    def discard(self, module: "nn.Module") -> None:
+        """Drop a module's weights, also for who still holds the module, as a traceback may."""
+        module.to("meta")
+        self.give_back()
 
     def close(self) -> None:
         """Give the driver's library back."""
@@ -141,6 +246,9 @@ class Device:
         is_importing = getattr(getattr(torch, "__spec__", None), "_initializing", False)
         return None if torch is None or is_importing else torch
 
+    def _need_torch(self) -> Any:
+        return self._torch() or importlib.import_module("torch")
+
     def _kind_of(self, torch: Any) -> DeviceKind:
         if self._torch_kind is None:
             if torch.cuda.is_available():
@@ -151,129 +259,52 @@ class Device:
                 self._torch_kind = DeviceKind.CPU
         return self._torch_kind
 
-    def _note_context(
-        self, driver: DriverReading, allocator: AllocatorMemory, *, is_cuda_live: bool, is_due: bool
-    ) -> None:
+    def _enforce_budget(self, torch: Any) -> None:
+        kind, budget = self._kind_of(torch), self._budget_bytes
+        if kind is DeviceKind.MPS:
+            self._mps_limit.enforce(torch, budget)
+        elif kind is DeviceKind.CUDA:
+            if budget is not None and self._context_bytes is None:
+                torch.cuda.init()  # the context counts, so it has to be there to be measured
+                self.read()
+            self._cuda_limit.enforce(torch, budget, self._context_bytes)
+
+    def _note_context(self, process_bytes: int | None, allocator: AllocatorMemory) -> None:
         """The context hardly changes, so it is measured when the process list is, and kept."""
-        if not is_cuda_live:
-            self._context_bytes = 0  # without a context nothing of ours is on the device
-        elif is_due and driver.gpu is not None:
-            own = driver.gpu.process_bytes
-            self._context_bytes = None if own is None else max(0, own - allocator.reserved_bytes)
-            self._processes_at = self._clock()
-
-    def _cuda_reading(self, driver: DriverReading, allocator: AllocatorMemory) -> DeviceReading:
-        gpu = driver.gpu
-        assert gpu is not None
-        return DeviceReading(
-            kind=DeviceKind.CUDA,
-            name=gpu.name,
-            sentence=_HIDDEN if self._context_bytes is None else "",
-            index=gpu.index,
-            driver=driver.state,
-            total_bytes=gpu.total_bytes,
-            used_bytes=gpu.used_bytes,
-            free_bytes=gpu.free_bytes,
-            allocator=allocator,
-            context_bytes=self._context_bytes,
-            others=driver.others,
-        )
+        held = allocator.reserved_bytes
+        self._context_bytes = None if process_bytes is None else max(0, process_bytes - held)
+        self._processes_at = self._clock()
 
 
-def find_device() -> Device:
-    """The device of this process; nothing is asked of it yet."""
-    return Device()
+def find_device(
+    settings: VramSettings | None = None, *, worker_pids: Callable[[], Iterable[int]] = tuple
+) -> DeviceDoor:
+    """The device of this process, or the simulated one that the settings ask for.
 
-
-def measure_cuda() -> dict[str, object]:
-    """The memory of the GPU that this call holds, for a worker that has one only for the call.
-
-    Imports torch. Raises RuntimeError when there is no GPU.
+    Nothing is asked of it yet.
     """
-    import torch
-
-    if not torch.cuda.is_available():
-        raise RuntimeError("torch sees no GPU in this call")
-    started = time.perf_counter()
-    free, total = torch.cuda.mem_get_info()
-    allocator = _read_cuda_allocator(torch)
-    return {
-        "name": torch.cuda.get_device_name(),
-        "device_total": int(total),
-        "device_free": int(free),
-        "allocated": allocator.allocated_bytes,
-        "reserved": allocator.reserved_bytes,
-        "peak_allocated": allocator.peak_allocated_bytes,
-        "peak_reserved": allocator.peak_reserved_bytes,
-        "seconds": round(time.perf_counter() - started, 3),
-        "process": os.getpid(),
-    }
+    if settings is not None and settings.simulated_bytes is not None:
+        return SimulatedDevice(settings.simulated_bytes)
+    return Device(worker_pids=worker_pids)
 
 
-def _is_cuda_live(torch: Any) -> bool:
-    return bool(torch.cuda.is_available() and torch.cuda.is_initialized())
-
-
-def _cuda_uuid(torch: Any) -> str | None:
-    uuid = getattr(torch.cuda.get_device_properties(torch.cuda.current_device()), "uuid", None)
-    return None if uuid is None else f"GPU-{uuid}"
-
-
-def _read_cuda_allocator(torch: Any) -> AllocatorMemory:
-    statistics = torch.cuda.memory_stats_as_nested_dict()
-    allocated = statistics["allocated_bytes"]["all"]
-    reserved = statistics["reserved_bytes"]["all"]
-    return AllocatorMemory(
-        int(allocated["current"]),
-        int(reserved["current"]),
-        int(allocated["peak"]),
-        int(reserved["peak"]),
-    )
-
-
-def _cuda_reading_of_torch(
-    torch: Any, allocator: AllocatorMemory, driver: DriverReading
+def _reading_of_driver(
+    driver: DriverReading, allocator: AllocatorMemory, context_bytes: int | None
 ) -> DeviceReading:
-    try:
-        free, total = torch.cuda.mem_get_info()
-    except RuntimeError as err:  # the context is broken: every later call fails as well
-        return _unread_cuda(torch, driver, f"The GPU answers with an error ({err}).", allocator)
+    gpu = driver.gpu
+    assert gpu is not None
     return DeviceReading(
         kind=DeviceKind.CUDA,
-        name=str(torch.cuda.get_device_name()),
-        sentence=_HIDDEN if torch.version.hip else f"{driver.sentence} {_HIDDEN}",
-        index=int(torch.cuda.current_device()),
+        name=gpu.name,
+        sentence=cuda.HIDDEN if context_bytes is None else "",
+        index=gpu.index,
         driver=driver.state,
-        total_bytes=int(total),
-        used_bytes=int(total) - int(free),
-        free_bytes=int(free),
+        total_bytes=gpu.total_bytes,
+        used_bytes=gpu.used_bytes,
+        free_bytes=gpu.free_bytes,
         allocator=allocator,
-    )
-
-
-def _unread_cuda(
-    torch: Any, driver: DriverReading, sentence: str, allocator: AllocatorMemory
-) -> DeviceReading:
-    """A GPU that torch can use, but whose memory neither the driver nor torch tells."""
-    return DeviceReading(
-        kind=DeviceKind.CUDA,
-        name=str(torch.cuda.get_device_name()),
-        sentence=sentence if torch.version.hip else f"{sentence} {driver.sentence}",
-        driver=driver.state,
-        allocator=allocator,
-    )
-
-
-def _read_mps(torch: Any) -> DeviceReading:
-    """Apple's GPU shares the machine's memory: torch tells only what this process holds."""
-    allocated = int(torch.mps.current_allocated_memory())
-    held = int(torch.mps.driver_allocated_memory())
-    return DeviceReading(
-        kind=DeviceKind.MPS,
-        name="Apple GPU",
-        sentence="The GPU shares the machine's memory; other programs' part of it is not known.",
-        total_bytes=int(torch.mps.recommended_max_memory()),
-        allocator=AllocatorMemory(allocated, held),
+        context_bytes=context_bytes,
+        others=driver.others,
     )
 
 
@@ -287,13 +318,7 @@ def _cpu_reading(driver: DriverReading) -> DeviceReading:
     return DeviceReading(DeviceKind.CPU, _cpu_name(), sentence, driver=driver.state)
 
 
-def _installed_torch() -> str:
-    try:
-        return importlib.metadata.version("torch")
-    except importlib.metadata.PackageNotFoundError:
-        return ""
-
-
+@functools.cache  # it costs more than the rest of a reading
 def _cpu_name() -> str:
     count = os.cpu_count()
     return f"CPU ({platform.machine()}, {count} cores)" if count else f"CPU ({platform.machine()})"

@@ -6,16 +6,27 @@ lost GPU, a driver that is being updated) it tries again, waiting longer each ti
 
 import contextlib
 import os
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
-from partwise.vram.readings import DriverMemory, DriverReading, DriverState, OtherGpu
+import psutil
+
+from partwise.vram.readings import (
+    DriverMemory,
+    DriverReading,
+    DriverState,
+    GpuProcess,
+    OtherGpu,
+)
 
 _FIRST_RETRY_S, _LONGEST_RETRY_S = 1.0, 60.0
 _OTHERS_EVERY_S = 5.0
+_UNLISTED_BYTES = 256 * 2**20  # somebody holds so much
+UNKNOWN_PROCESS = "unknown program"
 
 _SENTENCES = {
     DriverState.NO_CLIENT: (
@@ -79,7 +90,7 @@ def choose_gpu(
 
 
 class NvmlClient:
-    """Asks NVML; used by one thread at a time. `close()` gives the library back."""
+    """Asks NVML; safe between threads. `close()` gives the library back."""
 
     def __init__(
         self,
@@ -97,6 +108,8 @@ class NvmlClient:
         self._has_memory_v2 = True
         self._others: tuple[OtherGpu, ...] = ()
         self._others_at = float("-inf")
+        self._gpu: _Gpu | None = None
+        self._lock = threading.RLock()
 
     def read(
         self, preferred_uuid: str | None = None, *, with_process: bool = True
@@ -105,26 +118,60 @@ class NvmlClient:
 
         Without `with_process` it does not ask for the list of processes, which costs most.
         """
-        if self._failure is not None and self._clock() < self._retry_at:
-            return self._failure
-        self._nvml = self._nvml or _import_client()
-        if self._nvml is None:
-            return self._fail(DriverState.NO_CLIENT)
-        try:
-            reading = self._read(preferred_uuid, with_process)
-        except self._nvml.NVMLError as err:
-            return self._fail(self._state_of(err), str(err))
-        if reading.state is not DriverState.OK:
-            return self._fail(reading.state)
-        self._failure, self._failure_count = None, 0
-        return reading
+        with self._lock:
+            if self._failure is not None and self._clock() < self._retry_at:
+                return self._failure
+            self._nvml = self._nvml or _import_client()
+            if self._nvml is None:
+                return self._fail(DriverState.NO_CLIENT)
+            try:
+                reading = self._read(preferred_uuid, with_process)
+            except self._nvml.NVMLError as err:
+                return self._fail(self._state_of(err), str(err))
+            if reading.state is not DriverState.OK:
+                return self._fail(reading.state)
+            self._failure, self._failure_count = None, 0
+            return reading
+
+    def processes(
+        self,
+        preferred_uuid: str | None = None,
+        *,
+        own_pids: Collection[int],
+        must_hold_own: bool = False,
+    ) -> tuple[GpuProcess, ...] | None:
+        """Who holds memory of the GPU in use, the most first; None when the driver does not say.
+
+        must_hold_own: one of `own_pids` is known to be on the GPU. A list without it, one of
+        processes that do not exist here, and none at all while much is held are a container's or a
+        guest's, which tell nothing: None.
+        """
+        with self._lock:
+            memory = self.read(preferred_uuid, with_process=False).gpu
+            if memory is None or self._gpu is None:
+                return None
+            try:
+                sizes = self._process_sizes(self._gpu.handle)
+            except self._nvml.NVMLError:
+                return None
+        is_foreign = not any(psutil.pid_exists(pid) for pid in sizes)
+        if is_foreign and (sizes or memory.used_bytes >= _UNLISTED_BYTES):
+            return None
+        if must_hold_own and not set(own_pids) & set(sizes):
+            return None
+        processes = (
+            GpuProcess(pid, _process_name(pid), size, pid in own_pids)
+            for pid, size in sizes.items()
+        )
+        return tuple(sorted(processes, key=lambda process: -(process.used_bytes or 0)))
 
     def close(self) -> None:
         """Give the library back; the next reading opens it again."""
-        if self._gpus is not None:
-            self._gpus = None
-            with contextlib.suppress(self._nvml.NVMLError):
-                self._nvml.nvmlShutdown()
+        with self._lock:
+            if self._gpus is not None:
+                self._gpus = self._gpu = None
+                with contextlib.suppress(self._nvml.NVMLError):
+                    self._nvml.nvmlShutdown()
 
     def _read(self, preferred_uuid: str | None, with_process: bool) -> DriverReading:
         gpus = self._gpus if self._gpus is not None else self._open()
@@ -134,6 +181,7 @@ class NvmlClient:
         if choice is None:
             return DriverReading(DriverState.NOT_VISIBLE, "")
         gpu = gpus[choice.index] if choice.index is not None else self._mig(choice)
+        self._gpu = gpu
         others = self._read_others([other for other in gpus if other.uuid != gpu.uuid])
         return DriverReading(DriverState.OK, "", self._memory(gpu, with_process), others)
 
@@ -194,6 +242,17 @@ class NvmlClient:
         own = [p.usedGpuMemory for p in processes if p.pid == os.getpid()]
         return None if not own or None in own else sum(int(size) for size in own)
 
+    def _process_sizes(self, handle: Any) -> dict[int, int | None]:
+        """Bytes by process, None where the driver does not say; raises the compute list's error.
+
+        A program that draws and computes is in both lists, with the same bytes.
+        """
+        nvml = self._nvml
+        processes = list(nvml.nvmlDeviceGetComputeRunningProcesses(handle))
+        with contextlib.suppress(nvml.NVMLError):  # an old driver, or no drawing on this GPU
+            processes += nvml.nvmlDeviceGetGraphicsRunningProcesses(handle)
+        return {int(process.pid): _as_bytes(process.usedGpuMemory) for process in processes}
+
     def _read_others(self, gpus: list[_Gpu]) -> tuple[OtherGpu, ...]:
         if self._clock() - self._others_at >= _OTHERS_EVERY_S:
             self._others = tuple(self._read_other(gpu) for gpu in gpus)
@@ -226,6 +285,17 @@ class NvmlClient:
         self._retry_at = float("inf") if state in _PERMANENT else self._clock() + wait_s
         self._failure = DriverReading(state, _SENTENCES[state].format(error=error))
         return self._failure
+
+
+def _as_bytes(size: int | None) -> int | None:
+    return None if size is None else int(size)
+
+
+def _process_name(pid: int) -> str:
+    try:
+        return psutil.Process(pid).name()
+    except psutil.Error:  # ended, another user's, or of another container
+        return UNKNOWN_PROCESS
 
 
 def _import_client() -> ModuleType | None:

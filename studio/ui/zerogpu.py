@@ -46,7 +46,7 @@ def on_gpu(function: Callable[[], T], *, duration_s: int) -> Callable[[], T]:
 
 
 def _read_gpu() -> dict[str, Any]:
-    from partwise.vram.device import measure_cuda
+    from partwise.vram.cuda import measure_cuda
 
     return measure_cuda()
 

@@ -1,7 +1,8 @@
 /* A stand-in for the NVIDIA driver's library, told by environment variables what to answer.
    STUB_GPUS: how many. STUB_INIT_ERROR, STUB_MEMORY_ERROR, STUB_PROCESS_ERROR: codes to return.
    STUB_V1_ONLY: no second version of the memory call. STUB_USED_GIB: used on GPU 0.
-   STUB_PROCESSES: "own" (8 GiB by us, 1 by another), "foreign" (only other pids), "unsized". */
+   STUB_PROCESSES: "own" (8 GiB by us, 1 by another), "foreign" (only other pids), "unsized".
+   STUB_GRAPHICS: we draw too, and so does another (2 GiB). */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -70,6 +71,18 @@ int nvmlDeviceGetComputeRunningProcesses_v3(void *device, unsigned *count, proce
     list[0].used = strcmp(kind, "unsized") ? 8 * GIB : ~0ull;
     list[1].pid = 4000002u;
     list[1].used = 1 * GIB;
+    *count = 2;
+    return 0;
+}
+int nvmlDeviceGetGraphicsRunningProcesses_v3(void *device, unsigned *count, process *list) {
+    (void)device;
+    if (!number("STUB_GRAPHICS", 0)) return 3;
+    if (*count < 2) { *count = 2; return 7; }
+    memset(list, 0, 2 * sizeof *list);
+    list[0].pid = (unsigned)getpid();
+    list[0].used = 8 * GIB;
+    list[1].pid = 4000003u;
+    list[1].used = 2 * GIB;
     *count = 2;
     return 0;
 }

@@ -171,6 +171,94 @@ def test_a_hidden_process_list_is_unknown_not_zero(
     assert answer["gpu"]["used_bytes"] == 10 * GIB
 
 
+PROCESS_READER = """
+import dataclasses, json, os, sys
+from partwise.vram.nvml import NvmlClient
+own_pids, must_hold_own = json.load(sys.stdin)
+client = NvmlClient()
+found = client.processes(own_pids=[os.getpid(), *own_pids], must_hold_own=must_hold_own)
+answer = None if found is None else [dataclasses.asdict(process) for process in found]
+for process in answer or ():
+    process["is_this"] = process.pop("pid") == os.getpid()
+print(json.dumps(answer))
+"""
+
+
+def processes(
+    folder: Path | None, step: dict[str, str], *own_pids: int, must_hold_own: bool = False
+) -> list[dict[str, Any]] | None:
+    """The process list in a fresh process; `is_this` tells that process from the others."""
+    environment = {k: v for k, v in os.environ.items() if k != "CUDA_VISIBLE_DEVICES"} | step
+    environment |= {"PYTHONPATH": str(ROOT), "LD_LIBRARY_PATH": str(folder) if folder else ""}
+    done = subprocess.run(
+        [sys.executable, "-c", PROCESS_READER],
+        input=json.dumps([own_pids, must_hold_own]),
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=30,
+    )
+    answer: list[dict[str, Any]] | None = json.loads(done.stdout)
+    return answer
+
+
+def test_processes_are_listed_with_bytes_and_names_the_most_first(stub_folder: Path) -> None:
+    own, other = processes(stub_folder, {"STUB_PROCESSES": "own"}, must_hold_own=True) or []
+    assert (own["is_this"], own["is_ours"], own["used_bytes"]) == (True, True, 8 * GIB)
+    assert "python" in own["name"]
+    assert (other["is_ours"], other["used_bytes"]) == (False, 1 * GIB)
+    assert other["name"] == "unknown program"  # nobody here has that number
+
+
+def test_a_worker_counts_as_ours(stub_folder: Path) -> None:
+    listed = processes(stub_folder, {"STUB_PROCESSES": "own"}, 4000002) or []
+    assert [process["is_ours"] for process in listed] == [True, True]
+
+
+def test_processes_of_unknown_size_are_listed_all_the_same(stub_folder: Path) -> None:
+    listed = processes(stub_folder, {"STUB_PROCESSES": "unsized"}) or []
+    assert {process["is_this"]: process["used_bytes"] for process in listed} == {
+        True: None,
+        False: GIB,
+    }
+
+
+def test_a_program_that_draws_and_computes_is_counted_once(stub_folder: Path) -> None:
+    step = {"STUB_PROCESSES": "own", "STUB_GRAPHICS": "1"}
+    listed = processes(stub_folder, step) or []
+    assert [process["used_bytes"] for process in listed] == [8 * GIB, 2 * GIB, 1 * GIB]
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        {"STUB_PROCESSES": "foreign"},  # numbers of another container
+        {"STUB_PROCESSES": "", "STUB_USED_GIB": "10"},
+        {"STUB_PROCESSES": "own", "STUB_PROCESS_ERROR": str(NOT_SUPPORTED)},
+        {"STUB_PROCESSES": "own", "STUB_PROCESS_ERROR": str(NO_PERMISSION)},
+        {"STUB_PROCESSES": "own", "STUB_MEMORY_ERROR": str(LOST)},
+        {"STUB_GPUS": "0"},
+    ],
+)
+def test_a_list_that_cannot_be_had_is_unknown_not_empty(
+    stub_folder: Path, step: dict[str, str]
+) -> None:
+    assert processes(stub_folder, step) is None
+
+
+def test_a_list_without_us_while_we_hold_memory_is_of_no_use(stub_folder: Path) -> None:
+    step = {"STUB_USED_GIB": "0"}
+    assert processes(stub_folder, step) == []
+    assert processes(stub_folder, step, must_hold_own=True) is None
+
+
+def test_without_a_driver_no_processes_are_known() -> None:
+    if read(None)[0]["state"] == "ok":
+        pytest.skip("this machine has a real NVIDIA driver")
+    assert processes(None, {}) is None
+
+
 def test_torch_knows_best_which_gpu_it_uses() -> None:
     uuids = ["GPU-a", "GPU-b"]
     choice = choose_gpu(uuids, "0", preferred_uuid="GPU-b")
