@@ -12,10 +12,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from partwise.p3sam.cost import PRODUCT_ROWS_CPU, PRODUCT_ROWS_GPU
 from partwise.p3sam.model import MASKS_PER_PROMPT, P3SAM, Mlp
 
-PRODUCT_ROWS_CPU = 2048  # small enough that a step's operands stay in the caches
-PRODUCT_ROWS_GPU = 16384
 _FIRST_SHARE = 0.68  # of the work, by multiplications
 
 Check = Callable[[float], None]
@@ -36,9 +35,10 @@ class HeadOutput:
 class PromptHeads:
     """The heads, ready to be asked about one cloud; holds copies of their weights in `dtype`.
 
-    features: (N, 512) float32. points: (N, 3) float32, in the network's frame. dtype: float32, or
-    bfloat16 or float16 for the hidden layers; coordinates, maxima and logits stay float32.
-    point_chunk: how many points' terms are held at once, in whole products; 0 means one product.
+    features: (N, 512) float32, here or on the host, from where each product's rows are then fetched
+    anew for each batch. points: (N, 3) float32, in the network's frame. dtype: float32, or bfloat16
+    or float16 for the hidden layers; coordinates, maxima and logits stay float32. point_chunk: how
+    many points' terms are held at once, in whole products; 0 means one product.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class PromptHeads:
         point_chunk: int = 0,
     ) -> None:
         self._features, self._points = features, points
-        self._rows = product_rows(features.device)
+        self._rows = product_rows(points.device)
         self._chunk = min(self._rows * max(1, point_chunk // self._rows), len(points))
         first = [model.seg_mlp_1, model.seg_mlp_2, model.seg_mlp_3]
         second = [model.seg_s2_mlp_1, model.seg_s2_mlp_2, model.seg_s2_mlp_3]
@@ -84,15 +84,16 @@ class PromptHeads:
         """Put a stage's (P, N, 3) logits over those before; its (P, width) maxima of the cloud."""
         prompt_terms = stage.prompt_terms(prompts, seen)
         largest = prompts.new_full((len(prompts), stage.width), -torch.inf)
-        buffers = _Buffers(stage, self._chunk, self._rows, logits.device)
+        terms = logits.new_empty(self._chunk, stage.split + stage.width, dtype=stage.dtype)
         starts = range(0, len(self._points), self._chunk)
         for i, start in enumerate(starts):
             chunk = slice(start, start + self._chunk)
-            work = _Chunk(stage, buffers, self._features[chunk], self._points[chunk], self._rows)
+            work = _Chunk(stage, terms, self._features[chunk], self._points[chunk], self._rows)
             for j, term in enumerate(prompt_terms):
                 check((i + j / len(prompts)) / len(starts))
                 summary = work.ask(term, logits[j, chunk])
                 torch.maximum(largest[j], summary, out=largest[j])
+            del work  # its memory, before the next one takes as much
         return largest
 
 
@@ -163,20 +164,15 @@ def _layers(mlp: Mlp, dtype: torch.dtype) -> _Layers:
 
 
 class _Buffers:
-    """Memory for the terms of a chunk of points and for one product's rows, used over and over."""
+    """Memory for one product's rows, used over and over for a chunk of points."""
 
-    def __init__(self, stage: _Stage, count: int, rows: int, device: torch.device) -> None:
-        def buffer(height: int, width: int) -> Tensor:
-            return torch.empty(height, width, dtype=stage.dtype, device=device)
-
-        rows = min(rows, count)
-        self.terms = buffer(count, stage.split + stage.width)
-        self.masks = buffer(rows, MASKS_PER_PROMPT)
-        self.first = buffer(rows, stage.split)
-        self.second = buffer(rows, stage.mask_width)
-        self.mask = buffer(rows, 1)
-        self.summary = buffer(rows, stage.width)
-        self.summary_second = buffer(rows, stage.width)
+    def __init__(self, stage: _Stage, rows: int, terms: Tensor) -> None:
+        self.masks = terms.new_empty(rows, MASKS_PER_PROMPT)
+        self.first = terms.new_empty(rows, stage.split)
+        self.second = terms.new_empty(rows, stage.mask_width)
+        self.mask = terms.new_empty(rows, 1)
+        self.summary = terms.new_empty(rows, stage.width)
+        self.summary_second = terms.new_empty(rows, stage.width)
 
 
 class _Chunk:
@@ -189,13 +185,18 @@ class _Chunk:
     """
 
     def __init__(
-        self, stage: _Stage, buffers: _Buffers, features: Tensor, points: Tensor, rows: int
+        self, stage: _Stage, terms: Tensor, features: Tensor, points: Tensor, rows: int
     ) -> None:
-        self._stage, self._buffers = stage, buffers
-        self._steps = [slice(i, min(i + rows, len(points))) for i in range(0, len(points), rows)]
-        self._terms = buffers.terms[: len(points)]
+        count = len(points)
+        self._stage, self._terms = stage, terms[:count]
+        self._steps = [slice(i, min(i + rows, count)) for i in range(0, count, rows)]
         for step in self._steps:
-            stage.point_terms(features[step].clone(), points[step].clone(), self._terms[step])
+            stage.point_terms(
+                features[step].to(terms.device, copy=True),
+                points[step].to(terms.device, copy=True),
+                self._terms[step],
+            )
+        self._buffers = _Buffers(stage, min(rows, count), terms)
 
     def ask(self, prompt_term: Tensor, logits: Tensor) -> Tensor:
         """Put the masks for a prompt into (n, 3) `logits`, which hold those of the stage before.

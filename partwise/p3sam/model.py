@@ -88,31 +88,40 @@ class P3SAM(nn.Module):
         grid: (M, 3) int64 voxels. voxel_features: (M, 9) float32. inverse: (N,) int64 voxel of each
         point. curve_orders, check: see `Sonata.forward`.
         """
+        return self.encode_voxels(grid, voxel_features, curve_orders, check)[inverse].float()
+
+    def encode_voxels(
+        self,
+        grid: Tensor,
+        voxel_features: Tensor,
+        curve_orders: Sequence[Sequence[int]] = IN_ORDER,
+        check: Callable[[float], None] = lambda share: None,
+    ) -> Tensor:
+        """(M, 512) features of the voxels, of the type that autocast chose; see `encode`."""
         stages = self.sonata(grid, voxel_features, curve_orders, check)
         first, *rest = self.mlp.layers
         features = project_stages(stages, first)
-        del stages
-        for linear in rest:  # in two lines, so that what went in is freed first
-            features = nn.functional.gelu(features)
-            features = linear(features)
-        return features[inverse].float()
+        for linear in rest:
+            features = linear(torch.ops.aten.gelu_(features))
+        return features
 
 
-def project_stages(stages: Sequence[StageFeatures], linear: nn.Linear) -> Tensor:
+def project_stages(stages: list[StageFeatures], linear: nn.Linear) -> Tensor:
     """(M, C_out) `linear` of all stages' features side by side, on the finest stage's points.
 
     The concatenation (1232 wide as published) is never made: each stage's part of the product is
     taken on its own few points, added to what comes from below, and gathered upwards. In float32,
-    also under autocast.
+    also under autocast. Takes the stages out of the list, so that each is freed once it is used.
     """
-    widths = [stage.features.shape[1] for stage in stages]
+    weights = list(linear.weight.split([stage.features.shape[1] for stage in stages], dim=1))
     total = linear.bias.expand(len(stages[-1].features), -1).clone()
-    for stage, weight in zip(
-        reversed(stages), reversed(linear.weight.split(widths, dim=1)), strict=True
-    ):
-        total.addmm_(stage.features, weight.T)
-        if stage.cluster is not None:
-            total = total[stage.cluster]
+    while stages:
+        stage = stages.pop()
+        total.addmm_(stage.features, weights.pop().T)
+        cluster = stage.cluster
+        del stage
+        if cluster is not None:
+            total = total[cluster]
     return total
 
 

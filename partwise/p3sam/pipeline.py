@@ -38,6 +38,21 @@ class PromptMasks:
     ious: NDArray[np.float32]
 
 
+class UnfinishedMasks:
+    """The masks of the first prompts of (K, N); what is there survives a failure of the rest."""
+
+    def __init__(self, prompt_count: int, point_count: int) -> None:
+        self.masks = np.empty((prompt_count, point_count), dtype=np.bool_)
+        self.ious = np.empty(prompt_count, dtype=np.float32)
+        self.done_count = 0
+
+    def put(self, masks: NDArray[np.bool_], ious: NDArray[np.float32]) -> None:
+        """Take the next (P, N) masks and their (P,) predicted IoUs."""
+        place = slice(self.done_count, self.done_count + len(ious))
+        self.masks[place], self.ious[place] = masks, ious
+        self.done_count = place.stop
+
+
 @dataclass(frozen=True)
 class PointMasks:
     """All masks of one prompt. masks: (3, N) bool over the points. ious: (3,) float32."""
@@ -58,7 +73,8 @@ def encode_points(
 ) -> Features:
     """(N, 512) float32 features of the sampled points, on the host.
 
-    precision: of the encoder's matrix products; its stem and norms stay float32. curve_orders: see
+    precision: of the encoder's matrix products; its stem and norms stay float32. fp32 becomes that
+    of the weights where these have 16 bits. curve_orders: see
     `Sonata.forward`; the fixed order is the default, so that the same mesh has the same features.
     Raises `Cancelled` between two blocks.
     """
@@ -68,15 +84,16 @@ def encode_points(
         stop.raise_if_cancelled()
         progress(Progress("Encoding the mesh", share))
 
-    with torch.autocast(device.type, DTYPES[precision], enabled=precision != "fp32"):
-        features = model.encode(
+    dtype = _product_dtype(model, precision)
+    with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+        features = model.encode_voxels(
             torch.from_numpy(voxels.grid).to(device),
             torch.from_numpy(voxels.features).to(device),
-            torch.from_numpy(voxels.inverse).to(device),
             curve_orders,
             check,
-        )
-    return features.cpu().numpy()
+        ).cpu()  # points that share a voxel take no room on the device
+    features = features[torch.from_numpy(voxels.inverse)]
+    return features.float().numpy()
 
 
 def predict_masks(
@@ -85,30 +102,47 @@ def predict_masks(
     prepared: PreparedMesh,
     settings: P3SamSettings,
     *,
+    unfinished: UnfinishedMasks | None = None,
+    is_streamed: bool = False,
     progress: ProgressCallback = ignore_progress,
     cancel: CancelToken | None = None,
 ) -> PromptMasks:
-    """The best mask of each of the prepared prompts, batch by batch; `Cancelled` within a batch."""
+    """The best mask of each of the prepared prompts, batch by batch; `Cancelled` within a batch.
+
+    unfinished: takes each batch as it comes, and is gone on with. is_streamed: the features stay
+    on the host, from where each batch fetches them piece by piece: 2 KB less a point on a GPU, and
+    not a bit changes.
+    """
     cancel = cancel or CancelToken()
-    heads = _heads(model, features, prepared, settings)
+    heads = _heads(model, features, prepared, settings, is_streamed=is_streamed)
     prompts = _prompts(model, prepared.points[prepared.prompts])
     count = len(prompts)
-    masks = np.empty((count, len(features)), dtype=np.bool_)
-    ious = np.empty(count, dtype=np.float32)
-    for start in range(0, count, settings.prompt_batch):
+    found = unfinished or UnfinishedMasks(count, len(features))
+    while found.done_count < count:
+        start = found.done_count
         batch = slice(start, min(start + settings.prompt_batch, count))
         output = heads.predict(prompts[batch], _reporter(batch, count, progress, cancel))
-        masks[batch], ious[batch] = _best(output, settings.mask_probability)
+        found.put(*_best(output, settings.mask_probability))
+        del output  # before the next batch has logits too
     progress(Progress("Predicting masks", 1.0))
-    return PromptMasks(masks, ious)
+    return PromptMasks(found.masks, found.ious)
 
 
 def predict_point(
-    model: P3SAM, features: Features, prepared: PreparedMesh, sample: int, settings: P3SamSettings
+    model: P3SAM,
+    features: Features,
+    prepared: PreparedMesh,
+    sample: int,
+    settings: P3SamSettings,
+    *,
+    is_streamed: bool = False,
+    progress: ProgressCallback = ignore_progress,
+    cancel: CancelToken | None = None,
 ) -> PointMasks:
-    """The three masks of one of the sampled points as a prompt."""
-    heads = _heads(model, features, prepared, settings)
-    output = heads.predict(_prompts(model, prepared.points[[sample]]))
+    """The three masks of one of the sampled points as a prompt; see `predict_masks`."""
+    heads = _heads(model, features, prepared, settings, is_streamed=is_streamed)
+    check = _reporter(slice(0, 1), 1, progress, cancel or CancelToken())
+    output = heads.predict(_prompts(model, prepared.points[[sample]]), check)
     is_inside = output.logits[0] > _logit(settings.mask_probability)
     return PointMasks(is_inside.T.cpu().numpy(), output.ious[0].cpu().numpy())
 
@@ -129,12 +163,17 @@ def predict_aabbs(
 
 
 def _heads(
-    model: P3SAM, features: Features, prepared: PreparedMesh, settings: P3SamSettings
+    model: P3SAM,
+    features: Features,
+    prepared: PreparedMesh,
+    settings: P3SamSettings,
+    *,
+    is_streamed: bool,
 ) -> PromptHeads:
-    device = _device(model)
+    kept = torch.from_numpy(features)
     return PromptHeads(
         model,
-        torch.from_numpy(features).to(device),
+        kept if is_streamed else kept.to(_device(model)),
         _prompts(model, prepared.points),
         dtype=DTYPES[settings.precision],
         point_chunk=settings.point_chunk,
@@ -143,6 +182,11 @@ def _heads(
 
 def _prompts(model: P3SAM, points: Floats) -> Tensor:
     return torch.from_numpy(points.astype(np.float32)).to(_device(model))
+
+
+def _product_dtype(model: P3SAM, precision: str) -> torch.dtype:
+    held = {weight.dtype for weight in model.sonata.parameters()} - {torch.float32}
+    return held.pop() if held and precision == "fp32" else DTYPES[precision]
 
 
 def _device(model: P3SAM) -> torch.device:

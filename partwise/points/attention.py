@@ -38,10 +38,12 @@ class PatchAttention(nn.Module):
         qkv = self.qkv(features[slots.view(-1)])  # (P·K, 3·C)
         qkv = qkv.view(patch_count, patch_size, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
         mixed = attend(*qkv.unbind(0))  # (P, H, K, D)
+        del qkv
         mixed = mixed.transpose(1, 2).reshape(patch_count * patch_size, -1)  # (P·K, C)
         rows = slots.view(-1)[: len(features)]  # the copies' own outputs are not used
         out = torch.empty_like(mixed[: len(features)])
         out[rows] = mixed[: len(features)]
+        del mixed
         return self.proj(out)
 
 

@@ -11,7 +11,8 @@ from partwise.points.neighbors import Link
 class SubMConv3(nn.Module):
     """Sum over the occupied cells q among the 27 around p of W[:, q − p] @ features[q].
 
-    The kernel's axes are x, y, z of the grid in this order, its middle tap the cell itself.
+    The kernel's axes are x, y, z of the grid in this order, its middle tap the cell itself. In the
+    place of the weight there may be a module that makes it when called with a type.
     """
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
@@ -24,9 +25,12 @@ class SubMConv3(nn.Module):
 
         The links of one offset have distinct rows, so sums do not depend on any order of threads.
         """
-        middle = self.weight[:, 1, 1, 1]  # (C_out, C_in)
+        weight: Tensor = self.weight
+        if isinstance(weight, nn.Module):  # quantised
+            weight = weight(features.dtype)
+        middle = weight[:, 1, 1, 1]  # (C_out, C_in)
         out = nn.functional.linear(features, middle, self.bias)
-        features, weight = features.to(out.dtype), self.weight.to(out.dtype)  # as autocast chose
+        features, weight = features.to(out.dtype), weight.to(out.dtype)  # as autocast chose
         for link in links:
             x, y, z = link.offset
             _add_tap(out, link.low, features, link.high, weight[:, 1 + x, 1 + y, 1 + z])
