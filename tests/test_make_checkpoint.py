@@ -11,6 +11,7 @@ from safetensors import safe_open
 from benchmarks.loading import measure_load
 from partwise.p3sam.model import P3SAM, TINY, P3SAMConfig
 from partwise.vram.checkpoint import load_weights, open_checkpoint
+from partwise.vram.plan import PRECISIONS
 from scripts.make_checkpoint import P3SAM_FILE, header_for, main, p3sam_shapes, write_checkpoint
 from scripts.regenerated_weights import fill_module, tensor_for
 from studio.catalog import NEURAL_MODELS
@@ -84,11 +85,15 @@ def test_a_failure_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.slow
-def test_the_full_size_model_loads_within_a_tenth_more_memory(tmp_path: Path) -> None:
+def test_the_full_size_model_loads_within_a_tenth_more_memory_and_leaves_none(
+    tmp_path: Path,
+) -> None:
     write_checkpoint(path := tmp_path / P3SAM_FILE, p3sam_shapes())
     assert path.stat().st_size == PUBLISHED.file_bytes
     with torch.device("meta"):
         module = P3SAM(P3SAMConfig())
     assert load_weights(module, open_checkpoint(path)).weight_bytes == 450_914_596
-    for dtype in ("", "bfloat16"):
-        assert measure_load(path, dtype=dtype, rounds=1).memory_ratio <= 1.10
+    for precision in PRECISIONS:
+        figures = measure_load(path, precision=precision, rounds=2)
+        assert figures.memory_ratio <= 1.10, (precision, figures)
+        assert figures.left_ratio <= 0.02, (precision, figures)

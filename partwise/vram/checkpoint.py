@@ -5,20 +5,26 @@ and then one tensor at a time into its own memory, so that the host never holds 
 """
 
 import contextlib
+import functools
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from partwise.core.errors import WeightsError
 from partwise.core.progress import CancelToken, Progress, ProgressCallback, ignore_progress
 from partwise.vram import pickled_file, tensor_stream
+from partwise.vram.component import new_tensor
+from partwise.vram.footprint import plain_key
+from partwise.vram.precision import AS_IT_IS, NO_POLICY, QUANTIZED, PrecisionPolicy
 from partwise.vram.safetensors_file import StoredTensor, read_header, short
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
+
+    Empty = Callable[[tuple[int, ...], torch.dtype], torch.Tensor]
 
 SAFETENSORS = ".safetensors"
 _NAMED_KEYS = 4
@@ -66,13 +72,22 @@ class LoadedWeights:
 
 @dataclass(frozen=True)
 class _Pair:
-    """A tensor of the module, the file's tensor for it, and the type it gets."""
+    """A tensor of the module, the file's tensor for it, and the form it gets.
+
+    dtype: the module's own type.
+    """
 
     key: str
     file_key: str
     stored: StoredTensor
     shape: tuple[int, ...]
     dtype: "torch.dtype"
+    form: str
+
+    @property
+    def is_quantized(self) -> bool:
+        """Whether it becomes codes and scales."""
+        return self.form in QUANTIZED
 
 
 def open_checkpoint(path: Path) -> Checkpoint:
@@ -89,27 +104,31 @@ def load_weights(
     module: "nn.Module",
     checkpoint: Checkpoint,
     *,
+    precision: str = "fp32",
+    policy: PrecisionPolicy = NO_POLICY,
     key_prefixes: Sequence[str] = ("dit.",),
     ignored_keys: Collection[str] = frozenset(),
-    dtype: "torch.dtype | None" = None,
-    keep_fp32: Callable[[str], bool] = lambda _: False,
+    empty: "Empty" = new_tensor,
     cancel: CancelToken | None = None,
     progress: ProgressCallback = ignore_progress,
 ) -> LoadedWeights:
     """Give a module that was built on `meta` its weights, on the CPU, ready to run.
 
     One of `key_prefixes` is removed from the file's keys where it leads. `ignored_keys` may be in
-    the file though the module lacks them. Floating tensors become `dtype` (None: the module's own),
-    those of keys that `keep_fp32` names float32. Buffers that a checkpoint never holds must be made
-    before. Raises `WeightsError` with the keys that do not match, `Cancelled` between tensors; then
-    the module is as it was.
+    the file though the module lacks them. Floating tensors are held in `precision` (of
+    `plan.PRECISIONS`) as far as `policy` lets them be; in int8 and int4 some layers become those of
+    `quantize`. `empty` makes their memory: (shape, dtype) → contiguous tensor on the CPU. Buffers
+    that a checkpoint never holds must be made before. Raises `WeightsError` with the keys that do
+    not match, `ConfigError` when a library is missing, `Cancelled` between tensors; then the module
+    is as it was.
     """
     started = time.monotonic()
     cancel = cancel or CancelToken()
     _require_buffers(module)
     pairs = _matched(module, checkpoint, key_prefixes, ignored_keys)
-    pairs = [_with_dtype(pair, dtype, keep_fp32) for pair in pairs]
-    tensors = _read_all(checkpoint, pairs, cancel, progress)
+    pairs = [_with_form(pair, precision, policy) for pair in pairs]
+    tensors = _read_all(checkpoint, pairs, empty, cancel, progress)
+    _put_quantized(module, pairs)
     module.load_state_dict(tensors, strict=True, assign=True)
     if left := _names_on_meta(module):
         raise ValueError(f"on meta after loading: {_some(left)}")
@@ -121,24 +140,54 @@ def load_weights(
 def _read_all(
     checkpoint: Checkpoint,
     pairs: list[_Pair],
+    empty: "Empty",
     cancel: CancelToken,
     progress: ProgressCallback,
 ) -> "dict[str, torch.Tensor]":
-    import torch
-
     total = sum(pair.stored.byte_count for pair in pairs)
     done = 0
     tensors: dict[str, torch.Tensor] = {}
     with checkpoint.reader() as reader:
         for pair in sorted(pairs, key=lambda pair: pair.stored.offset):
             cancel.raise_if_cancelled()
-            tensor = torch.empty(pair.shape, dtype=pair.dtype)
-            reader.read_into(tensor, pair.file_key, pair.stored)
-            tensors[pair.key] = tensor
+            tensors.update(_read(reader, pair, empty))
             done += pair.stored.byte_count
             detail = f"{done / 1e6:.0f} of {total / 1e6:.0f} MB"
             progress(Progress("Loading weights", done / max(1, total), detail))
     return tensors
+
+
+def _read(reader: tensor_stream.Reader, pair: _Pair, empty: "Empty") -> "dict[str, torch.Tensor]":
+    """The tensor, or the two of a quantised one, by key."""
+    import torch
+
+    if not pair.is_quantized:
+        dtypes = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+        tensor = empty(pair.shape, dtypes.get(pair.form, pair.dtype))
+        reader.read_into(tensor, pair.file_key, pair.stored)
+        return {pair.key: tensor}
+    from partwise.vram.quantize import QuantizedWeight, quantize
+
+    plan = QuantizedWeight(pair.shape, pair.form).state_dict()
+    made = {name: empty(tuple(tensor.shape), tensor.dtype) for name, tensor in plan.items()}
+    read = functools.partial(_read_piece, reader, pair)
+    quantize(read, pair.shape, pair.form, made["codes"], made["scales"])
+    return {f"{pair.key}.{name}": tensor for name, tensor in made.items()}
+
+
+def _read_piece(
+    reader: tensor_stream.Reader, pair: _Pair, piece: "torch.Tensor", start: int
+) -> None:
+    reader.read_into(piece, pair.file_key, pair.stored, start)
+
+
+def _put_quantized(module: "nn.Module", pairs: list[_Pair]) -> None:
+    quantized = [pair for pair in pairs if pair.is_quantized]
+    if quantized:
+        from partwise.vram.quantize import put_quantized
+
+        for pair in quantized:
+            put_quantized(module, pair.key, pair.form)
 
 
 def _matched(
@@ -157,7 +206,9 @@ def _matched(
         stored, tensor = checkpoint[file_keys[key]], wanted[key]
         if reason := _difference(stored, tensor):
             misshapen.append(f"{short(key)} ({reason})")
-        pairs.append(_Pair(key, file_keys[key], stored, tuple(tensor.shape), tensor.dtype))
+        pairs.append(
+            _Pair(key, file_keys[key], stored, tuple(tensor.shape), tensor.dtype, AS_IT_IS)
+        )
     faults = [
         f"{len(names)} {what}: {_some(names)}"
         for names, what in (
@@ -179,8 +230,7 @@ def _plain_keys(checkpoint: Checkpoint, key_prefixes: Sequence[str]) -> dict[str
     """The module's key for each key of the file."""
     plain: dict[str, str] = {}
     for file_key in checkpoint:
-        prefix = next((prefix for prefix in key_prefixes if file_key.startswith(prefix)), "")
-        key = file_key.removeprefix(prefix)
+        key = plain_key(file_key, key_prefixes)
         if key in plain:
             raise WeightsError(
                 f"{checkpoint.path.name} holds {short(plain[key])} and {short(file_key)}, two "
@@ -199,15 +249,10 @@ def _difference(stored: StoredTensor, tensor: "torch.Tensor") -> str:
     return ""
 
 
-def _with_dtype(
-    pair: _Pair, dtype: "torch.dtype | None", keep_fp32: Callable[[str], bool]
-) -> _Pair:
-    import torch
-
-    if dtype is None or not pair.dtype.is_floating_point:
-        return pair
-    chosen = torch.float32 if keep_fp32(pair.key) else dtype
-    return _Pair(pair.key, pair.file_key, pair.stored, pair.shape, chosen)
+def _with_form(pair: _Pair, precision: str, policy: PrecisionPolicy) -> _Pair:
+    is_float = pair.dtype.is_floating_point
+    form = policy.form(pair.key, pair.shape, is_float=is_float, precision=precision)
+    return replace(pair, form=form)
 
 
 def _require_buffers(module: "nn.Module") -> None:

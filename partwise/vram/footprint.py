@@ -1,31 +1,69 @@
-"""How many bytes a module's weights take, and in which precision they are."""
+"""How many bytes a module's weights take: of one that is there, or from a file's header alone."""
 
-from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
+
+from partwise.vram.precision import AS_IT_IS, NO_POLICY, PrecisionPolicy, form_bytes
+from partwise.vram.safetensors_file import StoredTensor
 
 if TYPE_CHECKING:
     from torch import nn
 
-_SHORT_NAMES = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16", "float64": "fp64"}
+WEIGHT_ALIGNMENT = 256  # where a weight begins within a slab
+_NO_FLOATS = ("I64", "I32", "I16", "I8", "U8", "BOOL")
 
 
 def weight_bytes(module: "nn.Module") -> int:
     """Bytes of all parameters and buffers, each counted once."""
-    return sum(_bytes_by_dtype(module).values())
+    tensors = (*module.parameters(), *module.buffers())
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
-def precision(module: "nn.Module") -> str:
-    """The data type of at least 99 % of the bytes (“fp32”), else the two main ones."""
-    sizes = _bytes_by_dtype(module).most_common(2)
-    if not sizes:
-        return "none"
-    names = [_SHORT_NAMES.get(name, name) for name, _ in sizes]
-    is_pure = sizes[0][1] >= 0.99 * weight_bytes(module)
-    return names[0] if is_pure else "/".join(names)
+def stored_bytes(
+    header: Mapping[str, StoredTensor],
+    precision: str,
+    policy: PrecisionPolicy = NO_POLICY,
+    *,
+    key_prefixes: Sequence[str] = ("dit.",),
+    ignored_keys: Collection[str] = frozenset(),
+) -> int:
+    """Bytes of the module's tensors when `checkpoint.load_weights` has loaded this file.
+
+    Buffers that the file does not hold are not in it, nor what alignment adds (`padded_bytes`).
+    """
+    return sum(_sizes(header, precision, policy, key_prefixes, ignored_keys))
 
 
-def _bytes_by_dtype(module: "nn.Module") -> Counter[str]:
-    sizes: Counter[str] = Counter()
-    for tensor in (*module.parameters(), *module.buffers()):
-        sizes[str(tensor.dtype).removeprefix("torch.")] += tensor.numel() * tensor.element_size()
-    return sizes
+def padded_bytes(
+    header: Mapping[str, StoredTensor],
+    precision: str,
+    policy: PrecisionPolicy = NO_POLICY,
+    *,
+    key_prefixes: Sequence[str] = ("dit.",),
+    ignored_keys: Collection[str] = frozenset(),
+) -> int:
+    """The same with each tensor aligned as in a slab: what a device is asked for."""
+    sizes = _sizes(header, precision, policy, key_prefixes, ignored_keys)
+    return sum(-(-size // WEIGHT_ALIGNMENT) * WEIGHT_ALIGNMENT for size in sizes)
+
+
+def plain_key(file_key: str, key_prefixes: Sequence[str]) -> str:
+    """The module's key for a file's: without the prefix that leads it."""
+    prefix = next((prefix for prefix in key_prefixes if file_key.startswith(prefix)), "")
+    return file_key.removeprefix(prefix)
+
+
+def _sizes(
+    header: Mapping[str, StoredTensor],
+    precision: str,
+    policy: PrecisionPolicy,
+    key_prefixes: Sequence[str],
+    ignored_keys: Collection[str],
+) -> Iterator[int]:
+    for file_key, stored in header.items():
+        key = plain_key(file_key, key_prefixes)
+        if key in ignored_keys:
+            continue
+        is_float = stored.dtype not in _NO_FLOATS
+        form = policy.form(key, stored.shape, is_float=is_float, precision=precision)
+        yield from (stored.byte_count,) if form == AS_IT_IS else form_bytes(form, stored.shape)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from partwise.core.errors import WeightsError
-from partwise.vram.safetensors_file import StoredTensor, short
+from partwise.vram.safetensors_file import ITEM_BYTES, StoredTensor, short
 from partwise.vram.tensor_stream import torch_dtypes
 
 if TYPE_CHECKING:
@@ -31,13 +31,17 @@ class PickledReader:
         self._tensors: dict[str, torch.Tensor] = {}
         self._read_bytes = 0
 
-    def read_into(self, tensor: "torch.Tensor", key: str, stored: StoredTensor) -> None:
-        """Fill `tensor`, of the same shape."""
-        if not self._tensors or self._read_bytes + stored.byte_count > _MAPPED_BYTES:
+    def read_into(
+        self, tensor: "torch.Tensor", key: str, stored: StoredTensor, start: int = 0
+    ) -> None:
+        """Fill `tensor` with the stored one's elements from `start` on."""
+        size = tensor.numel() * ITEM_BYTES[stored.dtype]
+        if not self._tensors or self._read_bytes + size > _MAPPED_BYTES:
             self._tensors, self._read_bytes = {}, 0
             self._tensors = _load(self._path)
-        tensor.copy_(self._tensors[key].detach())
-        self._read_bytes += stored.byte_count
+        values = self._tensors[key].detach().reshape(-1)
+        tensor.view(-1).copy_(values[start : start + tensor.numel()])
+        self._read_bytes += size
 
 
 def describe(path: Path) -> dict[str, StoredTensor]:

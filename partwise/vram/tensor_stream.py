@@ -17,9 +17,11 @@ _PIECE_BYTES = 4 * 2**20
 
 
 class Reader(Protocol):
-    """Reads the tensor of a key into a given contiguous one of the same shape, casting it."""
+    """Fills a contiguous tensor with that of a key from its element `start` on, casting them."""
 
-    def read_into(self, tensor: "torch.Tensor", key: str, stored: StoredTensor) -> None: ...
+    def read_into(
+        self, tensor: "torch.Tensor", key: str, stored: StoredTensor, start: int = 0
+    ) -> None: ...
 
 
 @functools.cache
@@ -63,11 +65,16 @@ class SafetensorsReader:
     ) -> None:
         self._file.close()
 
-    def read_into(self, tensor: "torch.Tensor", key: str, stored: StoredTensor) -> None:
-        """Fill `tensor`, contiguous on the CPU; raises `WeightsError` when the file got shorter."""
+    def read_into(
+        self, tensor: "torch.Tensor", key: str, stored: StoredTensor, start: int = 0
+    ) -> None:
+        """Fill `tensor`, contiguous on the CPU, from the stored one's element `start` on.
+
+        Raises `WeightsError` when the file got shorter.
+        """
         import torch
 
-        self._file.seek(stored.offset)
+        self._file.seek(stored.offset + start * ITEM_BYTES[stored.dtype])
         flat = tensor.view(-1)
         dtype = torch_dtypes()[stored.dtype]
         if dtype == flat.dtype:
@@ -77,8 +84,8 @@ class SafetensorsReader:
         if self._piece is None:
             self._piece = torch.empty(_PIECE_BYTES, dtype=torch.uint8)
         piece = self._piece.view(dtype)
-        for start in range(0, flat.numel(), step):
-            part = flat[start : start + step]
+        for i in range(0, flat.numel(), step):
+            part = flat[i : i + step]
             self._fill(piece[: part.numel()], key)
             part.copy_(piece[: part.numel()])
 

@@ -13,6 +13,7 @@ from benchmarks.loading import measure_load
 from partwise.core.errors import Cancelled, WeightsError
 from partwise.core.progress import CancelToken, Progress
 from partwise.vram.checkpoint import load_weights, open_checkpoint
+from partwise.vram.precision import PrecisionPolicy
 
 Save = Callable[[dict[str, torch.Tensor]], Path]
 
@@ -95,7 +96,10 @@ def test_floats_are_cast_once_and_those_to_keep_stay_in_full_precision(save: Sav
     module = on_meta()
     checkpoint = open_checkpoint(save(values()))
     load_weights(
-        module, checkpoint, dtype=torch.bfloat16, keep_fp32=lambda key: key.startswith("norm.")
+        module,
+        checkpoint,
+        precision="bf16",
+        policy=PrecisionPolicy(keep_fp32=lambda key: key.startswith("norm.")),
     )
     state = module.state_dict()
     assert torch.equal(state["stem.weight"], values()["stem.weight"].bfloat16())
@@ -111,12 +115,12 @@ def test_half_precision_on_disk_becomes_what_the_module_is(save: Save) -> None:
 
 
 def test_a_cast_tensor_larger_than_one_piece_is_whole(tmp_path: Path) -> None:
-    large = torch.arange(3_000_001, dtype=torch.float32)
+    large = torch.arange(3_000_001, dtype=torch.float64)
     safetensors.torch.save_file({"weight": large}, tmp_path / "large.safetensors")
     module = on_meta(nn.Module)
     module.register_parameter("weight", nn.Parameter(torch.empty(3_000_001, device="meta")))
-    load_weights(module, open_checkpoint(tmp_path / "large.safetensors"), dtype=torch.float64)
-    assert torch.equal(module.state_dict()["weight"], large.double())
+    load_weights(module, open_checkpoint(tmp_path / "large.safetensors"))
+    assert torch.equal(module.state_dict()["weight"], large.float())
 
 
 @pytest.mark.parametrize(
@@ -214,18 +218,67 @@ def test_a_file_that_went_away_after_its_header_was_read_is_told(tmp_path: Path)
         load_weights(on_meta(), checkpoint)
 
 
-@pytest.mark.parametrize(
-    ("dtype", "suffix"), [("", "safetensors"), ("bfloat16", "safetensors"), ("", "pt")]
-)
-def test_loading_takes_little_more_memory_than_the_weights(
-    tmp_path: Path, dtype: str, suffix: str
+def test_each_weight_lies_in_the_memory_that_was_given_for_it(save: Save) -> None:
+    module, given = on_meta(), []
+
+    def empty(shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
+        given.append(torch.empty(shape, dtype=dtype))
+        return given[-1]
+
+    policy = PrecisionPolicy(quantizable=lambda key: key == "stem.weight")
+    path = save(values())
+    load_weights(module, open_checkpoint(path), precision="int8", policy=policy, empty=empty)
+    loaded = {tensor.data_ptr() for tensor in module.state_dict().values()}
+    assert loaded == {tensor.data_ptr() for tensor in given}
+    found = module.stem.weight(torch.float32)
+    assert torch.allclose(found, values()["stem.weight"], atol=0.02)
+
+
+@pytest.mark.parametrize("precision", ["int8", "int4"])
+def test_a_cancel_leaves_a_module_that_was_to_be_quantised_as_it_was(
+    save: Save, precision: str
 ) -> None:
-    tensors = {f"layers.{i}.weight": torch.randn(1024, 2048) for i in range(24)}  # 200 MB
-    path = tmp_path / f"weights.{suffix}"
-    if suffix == "pt":
-        torch.save(tensors, path)
-    else:
-        safetensors.torch.save_file(tensors, path)
-    figures = measure_load(path, dtype=dtype, rounds=1)
-    assert figures.weight_bytes == sum(t.numel() for t in tensors.values()) * (2 if dtype else 4)
+    module, cancel = on_meta(), CancelToken()
+    before = {key: tensor.shape for key, tensor in module.state_dict().items()}
+    policy = PrecisionPolicy(quantizable=lambda key: True)
+    with pytest.raises(Cancelled):
+        load_weights(
+            module,
+            open_checkpoint(save(values())),
+            precision=precision,
+            policy=policy,
+            cancel=cancel,
+            progress=lambda step: cancel.cancel(),
+        )
+    assert {key: tensor.shape for key, tensor in module.state_dict().items()} == before
+    assert all(tensor.is_meta for tensor in module.state_dict().values())
+    assert type(module.stem) is nn.Linear
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the same 200 MB of weights in two formats."""
+    folder = tmp_path_factory.mktemp("large")
+    tensors = {f"layers.{i}.weight": torch.randn(1024, 2048) for i in range(24)}
+    torch.save(tensors, folder / "weights.pt")
+    safetensors.torch.save_file(tensors, folder / "weights.safetensors")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("precision", "suffix", "bytes_each"),
+    [
+        ("fp32", "safetensors", 4),
+        ("bf16", "safetensors", 2),
+        ("int8", "safetensors", 1 + 4 / 2048),
+        pytest.param("int4", "safetensors", 0.5 + 4 / 64, marks=pytest.mark.slow),
+        ("fp32", "pt", 4),
+    ],
+)
+def test_loading_takes_little_more_memory_than_the_weights_and_unloading_gives_it_back(
+    large: Path, precision: str, suffix: str, bytes_each: float
+) -> None:
+    figures = measure_load(large / f"weights.{suffix}", precision=precision, rounds=1)
+    assert figures.weight_bytes == 24 * 1024 * 2048 * bytes_each
     assert figures.memory_ratio < (1.15 if suffix == "pt" else 1.10), figures
+    assert figures.left_ratio < 0.02, figures
