@@ -64,9 +64,11 @@ class Form:
     """How the weights are held for a job: in which precision, whole or streamed, where.
 
     rung: the one that this form stands for: WHOLE, STREAMED, SIXTEEN_BIT, EIGHT_BIT, FOUR_BIT or
-    CPU. weight_bytes: by component, on the device while its stage runs. host_bytes: what the host
-    holds of them. load_seconds: by component, from the host or the disk. quality: what it costs in
-    words, empty when no bit of the result changes.
+    CPU (on a machine without a GPU the CPU is the device, so a form there is WHOLE). weight_bytes:
+    by component, where its stage runs. host_bytes: what the host must take for their masters, 0
+    for those that it keeps already; not counted where the stages run on the host, since the masters
+    are the weights then. load_seconds: by component, from the host or the disk. quality: what it
+    costs in words, empty when no bit of the result changes.
     """
 
     rung: Rung
@@ -80,10 +82,14 @@ class Form:
 
 @dataclass(frozen=True)
 class JobNeed:
-    """All ways to run a job. forms: the better result first; their stages have the same names."""
+    """All ways to run a job. forms: the better result first; their stages have the same names.
+
+    advice: a sentence on what a person can change of the job itself so that it needs less.
+    """
 
     title: str
     forms: tuple[Form, ...]
+    advice: str = "Use a smaller mesh or model."
 
 
 @dataclass(frozen=True)
@@ -147,8 +153,12 @@ class StagePlan:
 class Plan:
     """How a job will run. room_bytes: what it may use; fits: whether peak_bytes is within that.
 
-    evict: idle components that leave first. passed_over: in words, why no better way was taken.
-    is_staged: weights of one stage at a time.
+    Both count all that Partwise holds where the job runs: on the device, or for rung CPU on the
+    host, there without what it holds already. A plan can also not fit because the host lacks
+    host_bytes, of which only host_free_bytes are free. evict: idle components of others that leave
+    first. is_staged: weights of one stage at a time; those of the other stages leave before it.
+    lines: each byte at the peak, which they add up to. seconds: with loading, and with the reload
+    of what is evicted. passed_over: in words, why no better way was taken. advice: see `JobNeed`.
     """
 
     job: str
@@ -165,6 +175,20 @@ class Plan:
     quality: str
     fits: bool
     passed_over: tuple[str, ...] = ()
+    host_bytes: int = 0
+    host_free_bytes: int = 0
+    advice: str = ""
+
+    @property
+    def is_on_host(self) -> bool:
+        """Whether it runs on the CPU although that is not where models run here."""
+        return self.rung is Rung.CPU
+
+    @property
+    def shortfall_bytes(self) -> int:
+        """How many bytes are missing where the most are missing; 0 when it fits."""
+        missing = self.peak_bytes - self.room_bytes, self.host_bytes - self.host_free_bytes
+        return max(0, *missing)
 
     def stage(self, name: str) -> StagePlan:
         """The stage of that name; raises KeyError."""
