@@ -1,7 +1,9 @@
 """Models on the device: loaded when somebody needs them, never taken away while in use.
 
 Knows names, bytes and `nn.Module`s, nothing else. `use` is the only way to a model that is safe
-while it computes. No lock is held while a model loads, unloads or computes.
+while it computes. No lock is held while a model loads, unloads or computes. An unused model goes
+down step by step: from the device to the host, from there to the disk, and the process that it
+lived in, if it had its own, ends.
 """
 
 import contextlib
@@ -9,13 +11,15 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from partwise.core.errors import BusyError, EngineError, WeightsError
-from partwise.core.progress import CancelToken
-from partwise.vram.component import ComponentSpec, Lease, LoadOrder, Slot, with_reason
+from partwise.core.errors import AppError, BusyError, EngineError, WeightsError
+from partwise.core.progress import CancelToken, ProgressCallback, ignore_progress
+from partwise.vram.component import ComponentSpec, Lease, Placement, Slot, with_reason
 from partwise.vram.device import DeviceDoor
-from partwise.vram.footprint import precision, weight_bytes
+from partwise.vram.host import free_host_bytes
+from partwise.vram.idle import IdleTimer
 from partwise.vram.readings import (
     ComponentState,
     EventKind,
@@ -23,6 +27,8 @@ from partwise.vram.readings import (
     MemoryEvent,
     UnloadReport,
 )
+from partwise.vram.residency import Residency
+from partwise.vram.runner import LocalRunner, Runner
 from partwise.vram.settings import VramSettings
 
 if TYPE_CHECKING:
@@ -32,10 +38,19 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-__all__ = ["ComponentSpec", "Lease", "ModelManager"]
+__all__ = ["ComponentSpec", "Lease", "ModelManager", "Placement"]
 
 _POLL_S = 0.05  # a cancel token has no listeners, so whoever waits asks it
 _LONGEST_DETAIL = 160
+
+
+@dataclass(frozen=True)
+class _Order:
+    """What a caller of `use` wants, and how it is told and stopped."""
+
+    placement: Placement
+    cancel: CancelToken
+    progress: ProgressCallback
 
 
 class ModelManager:
@@ -50,66 +65,101 @@ class ModelManager:
         device: DeviceDoor,
         settings: VramSettings,
         *,
+        runner: Runner | None = None,
         on_event: Callable[[MemoryEvent], None] = lambda event: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._device = device
         self._settings = settings
+        self._runner = runner or LocalRunner(device, free_host_bytes, settings.host_cache_bytes)
         self._on_event = on_event
         self._clock = clock
-        self._slots: dict[str, Slot] = {}
+        self._slots = Residency()
         self._lock = threading.RLock()  # taken itself: Condition.__enter__ can be killed half-way
         self._changed = threading.Condition(self._lock)
-        self._is_closed = False
-        self._reaper: threading.Thread | None = None
+        self._closing = CancelToken()
+        self._last_use = clock()
+        self._is_awake = False  # whether models may have a process of their own now
+        self._idle = IdleTimer(self.unload_idle, self._next_due, self._changed, clock)
 
     def register(self, spec: ComponentSpec) -> None:
         """Make a component known; nothing is loaded. Raises ValueError for a name used twice."""
         with self._lock:
-            if spec.name in self._slots:
-                raise ValueError(f"“{spec.name}” is registered already")
-            self._slots[spec.name] = Slot(spec)
+            self._slots.add(spec)
+
+    def spec(self, name: str) -> ComponentSpec:
+        """What was registered under a name; raises ValueError with the known ones."""
+        return self._slot(name).spec
 
     @contextlib.contextmanager
     def use(
-        self, name: str, *, cancel: CancelToken | None = None, timeout_s: float | None = None
+        self,
+        name: str,
+        placement: Placement | None = None,
+        *,
+        cancel: CancelToken | None = None,
+        timeout_s: float | None = None,
+        progress: ProgressCallback = ignore_progress,
     ) -> Iterator[Lease]:
         """Lease a component for the block: load it if need be, wait while others hold its place.
 
-        Leases of one component are shared. Do not nest leases of two components of one group: the
-        inner one waits for the outer one until its time is over. Raises `WeightsError` when it
+        Leases of one component are shared; one that is loaded in another form than `placement`
+        says is loaded anew when nobody uses it. Do not nest leases of two components of one group:
+        the inner one waits for the outer one until its time is over. Raises `WeightsError` when it
         cannot be loaded here, `BusyError` after `timeout_s` of waiting, `Cancelled`, and whatever
         building or placing the module raises.
         """
         slot, lease = self._slot(name), Lease(name)
         limit_s = self._settings.lease_timeout_s if timeout_s is None else timeout_s
+        order = _Order(placement or Placement(), cancel or CancelToken(), progress)
         try:
-            self._acquire(slot, lease, cancel or CancelToken(), self._clock() + limit_s)
+            self._acquire(slot, lease, order, self._clock() + limit_s)
             yield lease
         finally:
             self._settle(slot, lease)
 
-    def unload(self, name: str) -> UnloadReport:
-        """Unload one component; one in use stays and is named in the report."""
-        return self._unload([self._slot(name)], "on request")
+    def prefetch(self, name: str, precision: str | None = None) -> None:
+        """Read a component's weights to the host meanwhile; returns at once.
+
+        What fails here is tried again, and told, when the component is used.
+        """
+        slot = self._slot(name)
+        with self._lock:
+            if self._closing.is_cancelled or slot.state is not ComponentState.NOT_LOADED:
+                return
+        names = (slot, precision or self._precision)
+        threading.Thread(target=self._prefetch, args=names, name="prefetch", daemon=True).start()
+
+    def unload(self, name: str, *, keep_on_host: bool = False) -> UnloadReport:
+        """Unload one component; one in use stays and is named in the report.
+
+        keep_on_host: its weights stay in the host's memory for a while, so that it is soon back.
+        """
+        return self._unload([self._slot(name)], "on request", keep_on_host=keep_on_host)
 
     def unload_all_models(self, *, wait_s: float = 0.0) -> UnloadReport:
         """Unload all; wait up to `wait_s` for those in use, which else stay and are named."""
         with self._lock:
-            slots = list(self._slots.values())
+            slots = list(self._slots)
             self._changed.wait_for(lambda: not any(slot.leases for slot in slots), wait_s)
-        return self._unload(slots, "on request")
+        report = self._unload(slots, "on request")
+        if not report.in_use:
+            self._rest()
+        return report
 
     def unload_idle(self) -> UnloadReport:
-        """Unload what nobody has used for the idle time; the manager's own thread calls this."""
-        limit_s = self._settings.idle_unload_s
+        """Move down what nobody has used for its time; the manager's own thread calls this."""
+        settings = self._settings
         with self._lock:
-            due = [
-                slot
-                for slot in self._slots.values()
-                if limit_s and slot.is_idle and self._clock() - slot.idle_since >= limit_s
-            ]
-        return self._unload(due, f"idle for {limit_s:.0f} s")
+            now = self._clock()
+            idle = self._slots.idle(now, settings.idle_unload_s)
+            parked = self._slots.parked(now, settings.host_keep_s)
+            is_over = (due := self._rest_due()) is not None and due <= now
+        for slot in parked:
+            self._unload_slot(slot, "unused on the host", keep_on_host=False)
+        if is_over:
+            self._rest()
+        return self._unload(idle, f"idle for {settings.idle_unload_s:.0f} s", keep_on_host=True)
 
     def get_p3sam_model(self) -> "nn.Module":
         """Load P3-SAM and return it, for scripts. It is not leased: it may be unloaded when idle
@@ -127,81 +177,93 @@ class ModelManager:
         """Every component: where it is, in use or idle, its bytes, or why it cannot be loaded."""
         with self._lock:
             now = self._clock()
-            known = [(slot.spec, slot.status(now)) for slot in self._slots.values()]
+            known = [(slot.spec, slot.status(now)) for slot in self._slots]
         components = tuple(with_reason(spec, status) for spec, status in known)
         return ManagerStatus(components, self._settings.idle_unload_s)
 
-    def resident_weights(self) -> dict[str, int]:
-        """Bytes of weights by the name of each loaded component."""
+    def resident_weights(self, *, is_in_use: bool | None = None) -> dict[str, int]:
+        """Bytes of weights by the name of each component loaded where models run.
+
+        is_in_use: only those that are, or only those that are not.
+        """
         with self._lock:
-            return {
-                name: slot.weight_bytes
-                for name, slot in self._slots.items()
-                if slot.state is ComponentState.LOADED
-            }
+            return self._slots.resident_weights(is_in_use)
+
+    def host_weights(self) -> dict[str, int]:
+        """Bytes of weights that the host holds by the name of each component, beside those."""
+        with self._lock:
+            return self._slots.host_weights()
+
+    def note_loss(self, why: str) -> None:
+        """The process that the models lived in is gone, so none is loaded any more."""
+        with self._lock:
+            known = [slot for slot in self._slots if not slot.is_claimed]  # others see it fail
+            lost = [slot for slot in known if slot.loaded or slot.kept_bytes]
+            for slot in lost:
+                slot.clear()
+            self._changed.notify_all()
+        titles = ", ".join(slot.spec.title for slot in lost) or "the models' process"
+        self._on_event(MemoryEvent(EventKind.WORKER, titles, detail=why))
 
     def shutdown(self) -> None:
         """Unload what is idle, let nothing load any more, end the thread; waiting callers raise."""
+        self._closing.cancel()
         with self._lock:
-            self._is_closed = True
             self._changed.notify_all()
-            reaper = self._reaper
-        if reaper is not None:
-            reaper.join()
-        self.unload_all_models()
+        self._idle.stop()
+        if not self.unload_all_models().in_use:
+            self._runner.close()
+
+    @property
+    def _precision(self) -> str:
+        """Of weights when nobody says which."""
+        return "fp32" if self._settings.weights == "auto" else self._settings.weights
 
     def _slot(self, name: str) -> Slot:
         with self._lock:
-            if name not in self._slots:
-                known = ", ".join(self._slots) or "none"
-                raise ValueError(f"“{name}” is not a registered component; known are: {known}")
-            return self._slots[name]
+            return self._slots.slot(name)
 
-    def _acquire(self, slot: Slot, lease: Lease, cancel: CancelToken, deadline: float) -> None:
+    def _acquire(self, slot: Slot, lease: Lease, order: "_Order", deadline: float) -> None:
         """Get the lease, step by step: evict who is in the way, load, or wait and look again."""
-        if slot.module is None and (reason := slot.spec.why_unavailable()):
+        if slot.loaded is None and (reason := slot.spec.why_unavailable()):
             raise WeightsError(reason)
         while not lease.is_granted:
-            cancel.raise_if_cancelled()
+            order.cancel.raise_if_cancelled()
             with self._lock:
-                victim = self._next_step(slot, lease)
+                victim = self._next_step(slot, lease, order.placement)
                 if not (victim or slot.is_claimed_by(lease) or lease.is_granted):
                     self._wait(slot, deadline)
             if victim is not None:
-                self._unload_slot(victim, f"makes room for {slot.spec.title}")
+                self._make_way(victim, slot)
             elif slot.is_claimed_by(lease):
-                self._load(slot, lease, cancel)
+                self._load(slot, lease, order)
 
-    def _next_step(self, slot: Slot, lease: Lease) -> Slot | None:
+    def _make_way(self, victim: Slot, slot: Slot) -> None:
+        if victim.is_abandoned:
+            self._unload_slot(victim, "was left half-way", keep_on_host=False)
+        elif victim is slot:
+            self._unload_slot(victim, "is wanted in another form", keep_on_host=False)
+        else:
+            self._unload_slot(victim, f"makes room for {slot.spec.title}", keep_on_host=True)
+
+    def _next_step(self, slot: Slot, lease: Lease, wanted: Placement) -> Slot | None:
         """Under the lock: take the lease, or claim the load, or name an idle one to evict."""
-        if self._is_closed:
+        if self._closing.is_cancelled:
             raise EngineError("Partwise is shutting down. Start it again.")
-        for other in self._slots.values():
-            other.clear_if_abandoned()
-        if slot.state is ComponentState.LOADED and slot.module is not None:
-            slot.leases.add(lease)
-            lease.grant(slot.module)
-        elif slot.state is ComponentState.NOT_LOADED:
-            rivals = self._rivals(slot)
-            if not rivals:
-                slot.claim(lease, ComponentState.LOADING)
-            return next((rival for rival in rivals if rival.is_idle), None)
-        return None
+        victim = self._slots.next_step(slot, lease, wanted)
+        if slot.state is ComponentState.LOADED and slot.is_as(wanted):
+            self._grant(slot, lease)
+        return victim
 
-    def _rivals(self, slot: Slot) -> list[Slot]:
-        """The other components of its group that are on the device or on their way."""
-        return [
-            other
-            for other in self._slots.values()
-            if other is not slot
-            and slot.spec.group is not None
-            and other.spec.group == slot.spec.group
-            and other.state is not ComponentState.NOT_LOADED
-        ]
+    def _grant(self, slot: Slot, lease: Lease) -> None:
+        assert slot.loaded is not None
+        slot.leases.add(lease)
+        lease.grant(slot.loaded, self._runner.call)
 
     def _wait(self, slot: Slot, deadline: float) -> None:
         if self._clock() >= deadline:
-            holders = [other.spec.title for other in (slot, *self._rivals(slot)) if other.leases]
+            others = (slot, *self._slots.rivals(slot))
+            holders = [other.spec.title for other in others if other.leases]
             by = f": {', '.join(holders)} in use" if holders else ""
             raise BusyError(
                 f"{slot.spec.title} had to wait too long for its place in memory{by}. Nothing was "
@@ -209,61 +271,101 @@ class ModelManager:
             )
         self._changed.wait(_POLL_S)
 
-    def _load(self, slot: Slot, lease: Lease, cancel: CancelToken) -> None:
-        started, module = self._clock(), None
+    def _load(self, slot: Slot, lease: Lease, order: "_Order") -> None:
+        started, placement = self._clock(), order.placement
         try:
-            module = slot.spec.build(LoadOrder(cancel=cancel))
-            cancel.raise_if_cancelled()
-            self._device.place(module)
-            size, kind = weight_bytes(module), precision(module)
+            loaded = self._runner.load(
+                slot.spec,
+                precision=placement.precision or self._precision,
+                is_on_host=placement.is_on_host,
+                cancel=order.cancel,
+                progress=order.progress,
+            )
         except BaseException as err:
-            if module is not None:
-                self._device.discard(module)
             lines = str(err).splitlines() or [type(err).__name__]
             self._tell(EventKind.FAILED, slot, started, detail=lines[0][:_LONGEST_DETAIL])
             raise
         with self._lock:
-            slot.fill(module, size, kind)
-            slot.leases.add(lease)
-            lease.grant(module)
-            self._start_reaper()
+            slot.fill(loaded)
+            self._grant(slot, lease)
+            self._is_awake = True
+            self._idle.start()
             self._changed.notify_all()
-        self._tell(EventKind.LOAD, slot, started, size)
+        self._tell(EventKind.LOAD, slot, started, loaded.weight_bytes, loaded.precision)
+
+    def _prefetch(self, slot: Slot, precision: str) -> None:
+        started = self._clock()
+        if slot.spec.why_unavailable():
+            return
+        try:
+            self._runner.prefetch(slot.spec, precision, self._closing)
+        except (AppError, MemoryError, OSError, RuntimeError) as err:
+            logger.info("%s was not read ahead: %s", slot.spec.title, err)
+            return
+        with self._lock:
+            if slot.is_away:
+                slot.clear(self._runner.kept_bytes(slot.spec.name), self._clock())
+            size = slot.kept_bytes
+            self._idle.start()
+            self._changed.notify_all()
+        self._tell(EventKind.PREFETCH, slot, started, size)
 
     def _settle(self, slot: Slot, lease: Lease) -> None:
         """Give back a lease, or an unfinished load or unload; harmless when there is neither."""
         with self._lock:
+            now = self._last_use = self._clock()
             if slot.is_claimed_by(lease):
-                slot.clear()
+                slot.clear(self._runner.kept_bytes(slot.spec.name), now)
             if lease in slot.leases:
                 slot.leases.discard(lease)
-                slot.idle_since = self._clock()
+                slot.idle_since = now
             lease.end()
             self._changed.notify_all()
 
-    def _unload(self, slots: list[Slot], reason: str) -> UnloadReport:
+    def _unload(
+        self, slots: list[Slot], reason: str, *, keep_on_host: bool = False
+    ) -> UnloadReport:
         started, before = self._clock(), self._device.own_bytes()
-        freed = {s.spec.name: size for s in slots if (size := self._unload_slot(s, reason)) >= 0}
+        freed = {
+            slot.spec.name: size
+            for slot in slots
+            if (size := self._unload_slot(slot, reason, keep_on_host=keep_on_host)) >= 0
+        }
         with self._lock:
             in_use = tuple(slot.spec.name for slot in slots if slot.leases or slot.is_claimed)
         after = self._device.own_bytes() if freed else before
         elapsed_s = self._clock() - started
         return UnloadReport(tuple(freed), in_use, sum(freed.values()), before, after, elapsed_s)
 
-    def _unload_slot(self, slot: Slot, reason: str) -> int:
-        """Drop an idle component; its bytes, or -1 when it is not loaded or is in use."""
+    def _unload_slot(self, slot: Slot, reason: str, *, keep_on_host: bool) -> int:
+        """Drop an idle component; its bytes, or -1 when there is nothing to drop or it is in use.
+
+        One that only the host keeps is dropped there, unless it is to be kept there.
+        """
         started, claim = self._clock(), Lease(slot.spec.name)
         try:
             with self._lock:
-                if not slot.is_idle or slot.module is None:
+                is_parked = slot.state is ComponentState.PARKED and not keep_on_host
+                if not (slot.is_idle or is_parked or slot.is_abandoned):
                     return -1
+                size = slot.loaded.weight_bytes if slot.loaded else slot.kept_bytes
                 slot.claim(claim, ComponentState.UNLOADING)
-                module, size = slot.module, slot.weight_bytes
-            self._device.discard(module)
+            (self._runner.park if keep_on_host else self._runner.drop)(slot.spec.name)
         finally:
             self._settle(slot, claim)
-        self._tell(EventKind.UNLOAD, slot, started, size, reason)
+        kind = EventKind.PARK if slot.kept_bytes else EventKind.UNLOAD
+        self._tell(kind, slot, started, size, reason)
         return size
+
+    def _rest(self) -> None:
+        """End the process that models live in, unless it is at work."""
+        with self._lock:
+            self._last_use = self._clock()
+        if self._runner.rest():
+            self._is_awake = False
+            self._on_event(
+                MemoryEvent(EventKind.WORKER, "The models' process", detail="ended: nothing to do")
+            )
 
     def _tell(
         self,
@@ -276,23 +378,15 @@ class ModelManager:
         elapsed_s = self._clock() - started
         self._on_event(MemoryEvent(kind, slot.spec.title, size, elapsed_s, detail))
 
-    def _start_reaper(self) -> None:
-        if self._reaper is None and self._settings.idle_unload_s and not self._is_closed:
-            self._reaper = threading.Thread(target=self._reap, name="idle-unload", daemon=True)
-            self._reaper.start()
+    def _rest_due(self) -> float | None:
+        """When the models' own process has had nothing to hold for long enough."""
+        keep_s = self._settings.worker_keep_s
+        if not (self._settings.is_isolated and self._is_awake and keep_s):
+            return None
+        is_empty = all(slot.is_away and not slot.kept_bytes for slot in self._slots)
+        return self._last_use + keep_s if is_empty else None
 
-    def _reap(self) -> None:
-        while True:
-            with self._lock:
-                if self._is_closed:
-                    return
-                idle = [slot.idle_since for slot in self._slots.values() if slot.is_idle]
-                due = min(idle, default=float("inf")) + self._settings.idle_unload_s
-                wait_s = due - self._clock()
-                if wait_s > 0:
-                    self._changed.wait(None if idle == [] else wait_s)
-                    continue
-            try:
-                self.unload_idle()
-            except RuntimeError:  # torch's: the device is gone, the component counts as unloaded
-                logger.exception("unloading an idle model failed")
+    def _next_due(self) -> float | None:
+        settings = self._settings
+        due = (self._slots.next_due(settings.idle_unload_s, settings.host_keep_s), self._rest_due())
+        return min((time_s for time_s in due if time_s is not None), default=None)

@@ -106,6 +106,7 @@ def test_two_threads_that_fight_for_the_place_never_see_a_module_without_weights
     assert [ref for ref in bench.built if ref() is not None] == []
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # a kill in a close
 def test_random_kills_leave_no_lease_and_no_claim() -> None:
     bench = Bench()
     random_numbers = random.Random(3)

@@ -3,7 +3,7 @@
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from partwise.core.progress import CancelToken, ProgressCallback, ignore_progress
 from partwise.vram.readings import ComponentState, ComponentStatus
@@ -11,6 +11,8 @@ from partwise.vram.readings import ComponentState, ComponentStatus
 if TYPE_CHECKING:
     import torch
     from torch import nn
+
+    from partwise.vram.runner import Loaded
 
 ONE_AT_A_TIME = "one at a time"
 
@@ -58,32 +60,65 @@ class ComponentSpec:
     count_bytes: Callable[[str], int | None] = lambda precision: None
 
 
+@dataclass(frozen=True)
+class Placement:
+    """How somebody wants a component. precision: of its weights, None = as it is, else as chosen.
+
+    is_on_host: computing on the CPU although there is a GPU.
+    """
+
+    precision: str | None = None
+    is_on_host: bool = False
+
+
 class Lease:
-    """The right to a loaded module until the end of its `use` block."""
+    """The right to a loaded component until the end of its `use` block."""
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self._module: nn.Module | None = None
+        self._loaded: Loaded | None = None
+        self._call: Callable[..., Any] | None = None
 
     @property
     def module(self) -> "nn.Module":
-        """The module; raises RuntimeError once the block has ended."""
-        if self._module is None:
-            raise RuntimeError(f"the lease of “{self.name}” is over; take a new one with use()")
-        return self._module
+        """The module; RuntimeError once the block has ended, or if it lives in another process."""
+        if self._loaded is None:
+            raise self._is_over()
+        if self._loaded.module is None:
+            raise RuntimeError(f"“{self.name}” lives in a process of its own; reach it with call()")
+        return self._loaded.module
 
     @property
     def is_granted(self) -> bool:
-        """Whether the module is there to be used."""
-        return self._module is not None
+        """Whether the component is there to be used."""
+        return self._loaded is not None
 
-    def grant(self, module: "nn.Module") -> None:
-        """Let the holder use the module."""
-        self._module = module
+    def call(
+        self,
+        target: str,
+        *args: Any,
+        progress: ProgressCallback = ignore_progress,
+        cancel: CancelToken | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Call `target` ("package.module:function") with the module first, where the module lives.
+
+        The function takes the keywords `progress` and `cancel` as well. Raises what it raises.
+        """
+        if self._call is None:
+            raise self._is_over()
+        return self._call(self.name, target, *args, progress=progress, cancel=cancel, **kwargs)
+
+    def grant(self, loaded: "Loaded", call: Callable[..., Any]) -> None:
+        """Let the holder use the component."""
+        self._loaded, self._call = loaded, call
 
     def end(self) -> None:
-        """Let go of the module, so that a lease somebody kept does not keep its memory."""
-        self._module = None
+        """Let go of the component, so that a lease somebody kept does not keep its memory."""
+        self._loaded = self._call = None
+
+    def _is_over(self) -> RuntimeError:
+        return RuntimeError(f"the lease of “{self.name}” is over; take a new one with use()")
 
 
 class Slot:
@@ -95,18 +130,32 @@ class Slot:
 
     def __init__(self, spec: ComponentSpec) -> None:
         self.spec = spec
-        self.state = ComponentState.NOT_LOADED
-        self.module: nn.Module | None = None
+        self.loaded: Loaded | None = None
+        self.kept_bytes = 0  # on the host, while it is not loaded
         self.leases: weakref.WeakSet[Lease] = weakref.WeakSet()
-        self._claim: weakref.ref[Lease] | None = None  # who loads or unloads it at this moment
-        self.weight_bytes = 0
-        self.precision = ""
         self.idle_since = 0.0
+        self.parked_since = 0.0
+        self._claim: weakref.ref[Lease] | None = None  # who loads or unloads it at this moment
+        self._claimed_state = ComponentState.NOT_LOADED
+
+    @property
+    def state(self) -> ComponentState:
+        """Where the component is, or on its way to."""
+        if self._claim is not None:
+            return self._claimed_state
+        if self.loaded is not None:
+            return ComponentState.LOADED
+        return ComponentState.PARKED if self.kept_bytes else ComponentState.NOT_LOADED
 
     @property
     def is_idle(self) -> bool:
         """Whether it is loaded and nobody uses it."""
         return self.state is ComponentState.LOADED and not self.leases
+
+    @property
+    def is_away(self) -> bool:
+        """Whether it takes no place on the device and nobody is about to change that."""
+        return self.loaded is None and self._claim is None
 
     @property
     def is_claimed(self) -> bool:
@@ -117,35 +166,45 @@ class Slot:
         """Whether it is `owner` who loads or unloads it."""
         return self._claim is not None and self._claim() is owner
 
+    def is_as(self, placement: Placement) -> bool:
+        """Whether it is loaded in the way that somebody wants it."""
+        if self.loaded is None:
+            return False
+        is_same_place = self.loaded.is_on_host == placement.is_on_host
+        return is_same_place and placement.precision in (None, self.loaded.precision)
+
     def claim(self, owner: Lease, state: ComponentState) -> None:
         """Let `owner` load or unload it."""
-        self._claim, self.state = weakref.ref(owner), state
+        self._claim, self._claimed_state = weakref.ref(owner), state
 
-    def fill(self, module: "nn.Module", size: int, kind: str) -> None:
-        """Take the loaded module and end the claim."""
-        self.module, self.weight_bytes, self.precision = module, size, kind
-        self.state, self._claim = ComponentState.LOADED, None
+    def fill(self, loaded: "Loaded") -> None:
+        """Take the loaded component and end the claim."""
+        self.loaded, self._claim = loaded, None
 
-    def clear(self) -> None:
-        """Let go of the module and of the claim."""
-        self.state, self._claim, self.module = ComponentState.NOT_LOADED, None, None
+    def clear(self, kept_bytes: int = 0, now: float = 0.0) -> None:
+        """Let go of the component and of the claim; `kept_bytes` of it stay on the host."""
+        self.loaded, self._claim = None, None
+        self.kept_bytes, self.parked_since = kept_bytes, now
 
-    def clear_if_abandoned(self) -> None:
-        """Clear it when whoever loaded or unloaded it is gone."""
-        if self._claim is not None and self._claim() is None:
-            self.clear()
+    @property
+    def is_abandoned(self) -> bool:
+        """Whether whoever loaded or unloaded it is gone, half-way."""
+        return self._claim is not None and self._claim() is None
 
     def status(self, now: float) -> ComponentStatus:
         """What is known of it without asking the disk; `now` by the manager's clock."""
-        is_loaded = self.state is ComponentState.LOADED
+        loaded = self.loaded if self.state is ComponentState.LOADED else None
+        is_idle = self.is_idle or self.state is ComponentState.PARKED
         return ComponentStatus(
             name=self.spec.name,
             title=self.spec.title,
             state=self.state,
             lease_count=len(self.leases),
-            weight_bytes=self.weight_bytes if is_loaded else None,
-            idle_s=now - self.idle_since if self.is_idle else None,
-            precision=self.precision if is_loaded else None,
+            weight_bytes=loaded.weight_bytes if loaded else None,
+            idle_s=now - self.idle_since if is_idle else None,
+            precision=loaded.precision if loaded else None,
+            host_bytes=(loaded.host_bytes if loaded else self.kept_bytes) or None,
+            is_pinned=bool(loaded and loaded.is_pinned),
         )
 
 

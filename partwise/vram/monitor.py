@@ -4,16 +4,18 @@ import contextlib
 import logging
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Protocol
 
 from partwise.core.errors import Cancelled, MemoryBudgetError
 from partwise.vram.attribution import device_shares, host_shares
 from partwise.vram.device import DeviceDoor
+from partwise.vram.events import describe
 from partwise.vram.host import HostMemory
 from partwise.vram.readings import EventKind, MemoryEvent, MemoryReading
 from partwise.vram.settings import VramSettings
+from partwise.vram.stage import PeakWatch, StageWatch
 
 logger = logging.getLogger(__name__)
 
@@ -48,8 +50,10 @@ class MemoryMonitor:
             maxlen=int(settings.history_s * settings.sample_hz_busy) + 1
         )
         self._events: deque[MemoryEvent] = deque(maxlen=_KEPT_EVENTS)
-        self._event_count = 0
+        self._event_counts: Counter[EventKind] = Counter()
         self._busy_count = 0
+        self._stage_count = 0
+        self._watches: list[PeakWatch] = []
         self._last_state = ""
         self._sampling = threading.Lock()  # one reader of the device at a time
         self._lock = threading.Lock()  # the rings and counts
@@ -84,20 +88,7 @@ class MemoryMonitor:
     def sample_now(self) -> MemoryReading:
         """Read memory now and put the reading in the ring."""
         with self._sampling:
-            weights = dict(self._weights.resident_weights()) if self._weights else {}
-            device, host = self._device.read(), self._host.read()
-            reading = MemoryReading(
-                time_s=self._clock(),
-                device=device,
-                host=host,
-                shares=device_shares(device, weights),
-                host_shares=host_shares(host, {} if device.is_gpu else weights),
-                is_busy=self.is_busy,
-            )
-            with self._lock:
-                self._readings.append(reading)
-            self._note_state(reading)
-        return reading
+            return self._read()
 
     def latest(self) -> MemoryReading:
         """The newest reading; only when there is none yet does it read memory."""
@@ -129,36 +120,62 @@ class MemoryMonitor:
             self._busy_count += 1
             is_first = self._busy_count == 1
         try:
-            if is_first:
-                self._device.reset_peaks()
-            started = self._clock()
-            self.record(MemoryEvent(EventKind.JOB_START, name, time_s=started))
-            self._wake.set()
-            kind, detail = EventKind.JOB_END, ""
-            try:
-                yield
-            except BaseException as err:
-                is_memory = isinstance(err, MemoryBudgetError)
-                kind = EventKind.OUT_OF_MEMORY if is_memory else EventKind.JOB_END
-                detail = "cancelled" if isinstance(err, Cancelled | GeneratorExit) else "failed"
-                raise
-            finally:
-                self._note_job_end(kind, name, started, detail)
+            with self._following(is_alone=is_first) as watch:
+                started = self._clock()
+                self.record(MemoryEvent(EventKind.JOB_START, name, time_s=started))
+                self._wake.set()
+                kind, detail = EventKind.JOB_END, ""
+                try:
+                    yield
+                except BaseException as err:
+                    is_memory = isinstance(err, MemoryBudgetError)
+                    kind = EventKind.OUT_OF_MEMORY if is_memory else EventKind.JOB_END
+                    detail = _ending(err)
+                    raise
+                finally:
+                    self._note_job_end(kind, name, started, detail, watch)
         finally:
             with self._lock:
                 self._busy_count -= 1
 
+    @contextlib.contextmanager
+    def stage(self, name: str) -> Iterator[StageWatch]:
+        """Measure what the block takes; after its end `memory` of what is yielded tells it.
+
+        Notes an event and logs one line with seconds, bytes and peaks, whether it ends well or not.
+        """
+        stage = StageWatch(name)
+        with self._lock:
+            self._stage_count += 1
+            is_alone = self._stage_count == 1
+        try:
+            with self._following(is_alone=is_alone) as watch:
+                started, detail = self._clock(), ""
+                try:
+                    yield stage
+                except BaseException as err:
+                    detail = _ending(err)
+                    raise
+                finally:
+                    self._note_stage_end(stage, watch, started, detail)
+        finally:
+            with self._lock:
+                self._stage_count -= 1
+
     def record(self, event: MemoryEvent) -> None:
         """Keep an event for the timeline and the list of events."""
         logger.info("%s", describe(event))
-        with self._lock:
-            self._events.append(event)
-            self._event_count += 1
+        self._keep(event)
 
     def events(self) -> tuple[int, list[MemoryEvent]]:
         """How many events there were in all, and the last of them, oldest first."""
         with self._lock:
-            return self._event_count, list(self._events)
+            return self._event_counts.total(), list(self._events)
+
+    def event_counts(self) -> dict[EventKind, int]:
+        """How many events of each kind there were since the start."""
+        with self._lock:
+            return {kind: self._event_counts[kind] for kind in EventKind}
 
     def device_label(self) -> str:
         """The device in a few words: its name and, of a GPU, its memory."""
@@ -169,6 +186,24 @@ class MemoryMonitor:
         size = "" if device.total_bytes is None else f" · {device.total_bytes / _GIB:.1f} GiB"
         return f"{device.name}{place}{size}"
 
+    def _read(self) -> MemoryReading:
+        weights = dict(self._weights.resident_weights()) if self._weights else {}
+        device, host = self._device.read(), self._host.read()
+        reading = MemoryReading(
+            time_s=self._clock(),
+            device=device,
+            host=host,
+            shares=device_shares(device, weights),
+            host_shares=host_shares(host, {} if device.is_gpu else weights),
+            is_busy=self.is_busy,
+        )
+        with self._lock:
+            self._readings.append(reading)
+            for watch in self._watches:
+                watch.note(reading)
+        self._note_state(reading)
+        return reading
+
     def _sample(self) -> None:
         while not self._stopping:
             self.sample_now()
@@ -176,11 +211,49 @@ class MemoryMonitor:
             self._wake.wait(1 / rate)
             self._wake.clear()
 
-    def _note_job_end(self, kind: EventKind, name: str, started: float, detail: str) -> None:
+    def _keep(self, event: MemoryEvent) -> None:
+        with self._lock:
+            self._events.append(event)
+            self._event_counts[event.kind] += 1
+
+    @contextlib.contextmanager
+    def _following(self, *, is_alone: bool) -> Iterator[PeakWatch]:
+        """A watch on all readings of the block; `is_alone`: the allocator's peaks begin anew.
+
+        Whoever is watching already is shown the peaks so far before they are gone.
+        """
+        with self._sampling:
+            watch = PeakWatch(self._read())
+            if is_alone:
+                self._device.reset_peaks()
+            with self._lock:
+                self._watches.append(watch)
+                for each in self._watches if is_alone else ():
+                    each.peaks_begin_anew()
+        try:
+            yield watch
+        finally:
+            with self._lock:
+                self._watches.remove(watch)
+
+    def _note_stage_end(
+        self, stage: StageWatch, watch: PeakWatch, started: float, detail: str
+    ) -> None:
+        self.sample_now()
         now = self._clock()
-        peak = max((r.held_bytes for r in self.history(now - started)), default=None)
-        event = MemoryEvent(kind, name, peak, now - started, detail, time_s=now)
-        self.record(event)
+        memory = watch.to_memory(stage.name, now - started)
+        stage.finish(memory)
+        logger.info("%s%s", memory.in_words(), f", {detail}" if detail else "")
+        peak = memory.peak_bytes
+        self._keep(MemoryEvent(EventKind.STAGE, stage.name, peak, now - started, detail, now))
+
+    def _note_job_end(
+        self, kind: EventKind, name: str, started: float, detail: str, watch: PeakWatch
+    ) -> None:
+        self.sample_now()
+        now = self._clock()
+        peak = watch.peak_held_bytes
+        self.record(MemoryEvent(kind, name, peak, now - started, detail, time_s=now))
 
     def _note_state(self, reading: MemoryReading) -> None:
         """A device that is lost, comes back or is found with torch is worth an event."""
@@ -192,26 +265,5 @@ class MemoryMonitor:
             self.record(MemoryEvent(EventKind.DEVICE, device.name, detail=device.sentence))
 
 
-def describe(event: MemoryEvent) -> str:
-    """An event in words, for the page and the log."""
-    size = "" if event.size_bytes is None else _in_gib(event.size_bytes)
-    took = "" if event.elapsed_s is None else f"{event.elapsed_s:.1f} s"
-    if event.kind is EventKind.JOB_START:
-        return f"{event.subject} started"
-    if event.kind is EventKind.JOB_END:
-        ended = event.detail or "done"
-        return f"{event.subject} {ended} after {took}" + (f", at most {size} held" if size else "")
-    if event.kind is EventKind.OUT_OF_MEMORY:
-        return f"{event.subject} ran out of memory after {took}"
-    if event.kind is EventKind.LOAD:
-        return f"{event.subject} loaded in {took}, {size} of weights"
-    if event.kind is EventKind.UNLOAD:
-        reason = f" ({event.detail})" if event.detail else ""
-        return f"{event.subject} unloaded in {took}, {size} of weights freed{reason}"
-    if event.kind is EventKind.FAILED:
-        return f"{event.subject} could not be loaded: {event.detail}"
-    return f"{event.subject}: {event.detail or 'ready'}"
-
-
-def _in_gib(size: int) -> str:
-    return f"{size / _GIB:.1f} GiB" if size >= _GIB // 20 else "less than 0.1 GiB"
+def _ending(error: BaseException) -> str:
+    return "cancelled" if isinstance(error, Cancelled | GeneratorExit) else "failed"

@@ -58,6 +58,7 @@ class FakeDevice:
     placed: list[Any] = field(default_factory=list)
     discarded: list[Any] = field(default_factory=list)
     peak_resets: int = 0
+    budget_bytes: int | None = None
 
     def read(self) -> DeviceReading:
         return self.readings.pop(0) if len(self.readings) > 1 else self.readings[0]
@@ -73,6 +74,9 @@ class FakeDevice:
 
     def reset_peaks(self) -> None:
         self.peak_resets += 1
+
+    def set_budget(self, budget_bytes: int | None) -> None:
+        self.budget_bytes = budget_bytes
 
 
 @dataclass

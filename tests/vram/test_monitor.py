@@ -1,3 +1,5 @@
+import logging
+import sys
 import threading
 import time
 from collections.abc import Mapping
@@ -6,12 +8,26 @@ from dataclasses import replace
 import pytest
 
 from partwise.core.errors import Cancelled, MemoryBudgetError
-from partwise.vram.monitor import MemoryMonitor, describe
-from partwise.vram.readings import DriverState, EventKind, MemoryEvent
+from partwise.vram.events import describe
+from partwise.vram.monitor import MemoryMonitor
+from partwise.vram.readings import (
+    AllocatorMemory,
+    DeviceReading,
+    DriverState,
+    EventKind,
+    MemoryEvent,
+)
 from partwise.vram.settings import VramSettings
-from tests.vram.fakes import GIB, FakeClock, FakeDevice, gpu
+from partwise.vram.stage import peak_resident_bytes
+from tests.vram.fakes import CPU, GIB, FakeClock, FakeDevice, gpu
 
 FAST = VramSettings(sample_hz_idle=20, sample_hz_busy=100, history_s=2)
+
+
+def spiky(now: float, peak: float) -> DeviceReading:
+    """A GPU with so many GiB in tensors now and, since the last reset, at most; 1 more reserved."""
+    sizes = [int(size * GIB) for size in (now, now + 1, peak, peak + 1)]
+    return replace(gpu(used=22.0), allocator=AllocatorMemory(*sizes))
 
 
 class Weights:
@@ -158,6 +174,142 @@ def test_only_the_last_events_are_kept_but_all_are_counted() -> None:
 def test_the_label_names_the_gpu_and_its_size_or_the_cpu() -> None:
     assert _monitor(FakeDevice([gpu()])).device_label() == "Test GPU · GPU 0 · 24.0 GiB"
     assert _monitor().device_label() == "CPU (test)"
+
+
+# ---- stages
+
+
+def test_a_stage_tells_its_peak_although_no_reading_saw_it() -> None:
+    clock, device = FakeClock(), FakeDevice([spiky(3, 8), spiky(2, 5)])
+    monitor = _monitor(device, clock)
+    with monitor.stage("Masks") as stage:
+        clock.now += 2
+    memory = stage.memory
+    assert (memory.start_bytes, memory.end_bytes, memory.peak_bytes) == (3 * GIB, 2 * GIB, 5 * GIB)
+    assert (memory.reserved_bytes, memory.peak_reserved_bytes) == (3 * GIB, 6 * GIB)
+    assert (memory.growth_bytes, memory.elapsed_s) == (2 * GIB, pytest.approx(2.0))
+    assert device.peak_resets == 1
+
+
+def test_a_sample_higher_than_the_allocators_peak_counts_too() -> None:
+    monitor = _monitor(FakeDevice([gpu(allocated=1), gpu(allocated=3), gpu(allocated=2)]))
+    with monitor.stage("Masks") as stage:
+        monitor.sample_now()
+    assert stage.memory.peak_bytes == 3 * GIB
+
+
+def test_of_two_stages_at_once_only_the_first_resets_and_neither_takes_the_others_peak() -> None:
+    device = FakeDevice([spiky(1, 1), spiky(1, 8), spiky(1, 8), spiky(1, 8)])
+    monitor = _monitor(device)
+    with monitor.stage("outer") as outer, monitor.stage("inner") as inner:
+        pass
+    assert device.peak_resets == 1
+    assert inner.memory.peak_bytes == 1 * GIB
+    assert outer.memory.peak_bytes == 8 * GIB
+
+
+def test_a_stages_reset_does_not_hide_what_its_job_held_before() -> None:
+    device = FakeDevice([spiky(1, 1), spiky(1, 9), spiky(1, 2)])
+    monitor = _monitor(device)
+    with monitor.busy("job"), monitor.stage("Masks") as stage:
+        pass
+    assert stage.memory.peak_bytes == 2 * GIB
+    assert monitor.events()[1][-1].size_bytes == int(10.5 * GIB)  # reserved and context
+    assert device.peak_resets == 2
+
+
+def test_without_a_gpu_a_stage_tells_resident_memory() -> None:
+    monitor = _monitor()
+    with monitor.stage("Masks") as stage:
+        pass
+    assert stage.memory.peak_bytes >= stage.memory.end_bytes > 0
+    assert stage.memory.reserved_bytes is None
+    assert "peak resident" in stage.memory.in_words()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows keeps no such record")
+def test_without_a_gpu_a_spike_that_no_reading_saw_counts() -> None:
+    monitor = _monitor()
+    more = peak_resident_bytes() - monitor.sample_now().host.app_rss_bytes + 64 * 2**20
+    with monitor.stage("Masks") as stage:
+        bytearray(more)
+    assert stage.memory.growth_bytes >= more - 8 * 2**20
+
+
+def test_a_gpu_that_shows_only_in_a_stage_is_not_measured_by_resident_memory() -> None:
+    monitor = _monitor(FakeDevice([CPU, spiky(0, 0.25)]))
+    with monitor.stage("Masks") as stage:
+        pass
+    assert stage.memory.peak_bytes == GIB // 4
+
+
+def test_a_stage_is_one_line_in_the_log_and_one_event(caplog: pytest.LogCaptureFixture) -> None:
+    monitor = _monitor(FakeDevice([spiky(3, 8), spiky(2, 5)]))
+    with caplog.at_level(logging.INFO), monitor.stage("Masks"):
+        pass
+    [line] = caplog.messages
+    for words in ("Masks", "0.00 s", "allocated 2.0", "reserved 3.0", "peak allocated 5.0",
+                  "peak reserved 6.0 GiB"):  # fmt: skip
+        assert words in line
+    [event] = monitor.events()[1]
+    assert (event.kind, event.subject, event.size_bytes) == (EventKind.STAGE, "Masks", 5 * GIB)
+
+
+def test_a_stage_that_fails_is_measured_too() -> None:
+    monitor = _monitor(FakeDevice([gpu()]))
+    with pytest.raises(ZeroDivisionError), monitor.stage("Masks") as stage:
+        raise ZeroDivisionError
+    assert stage.memory.end_bytes == 3 * GIB
+    assert "failed" in describe(monitor.events()[1][-1])
+
+
+def test_a_running_stage_has_no_peak_yet() -> None:
+    with _monitor().stage("Masks") as stage, pytest.raises(RuntimeError, match="has not ended"):
+        _ = stage.memory
+
+
+# ---- events
+
+
+@pytest.mark.parametrize("kind", EventKind)
+@pytest.mark.parametrize("size", [None, 3 * GIB])
+@pytest.mark.parametrize("detail", ["", "because of this"])
+def test_every_event_is_told_in_words(kind: EventKind, size: int | None, detail: str) -> None:
+    for elapsed_s in (None, 1.5):
+        words = describe(MemoryEvent(kind, "X-Part", size, elapsed_s, detail))
+        assert "X-Part" in words
+        assert "None" not in words
+        assert not words.endswith((" ", ",", ":"))
+
+
+@pytest.mark.parametrize(
+    ("event", "words"),
+    [
+        (MemoryEvent(EventKind.PREFETCH, "X-Part", 3 * GIB, 1.5),
+         "X-Part read ahead to the host in 1.5 s, 3.0 GiB of weights"),
+        (MemoryEvent(EventKind.PARK, "X-Part", 3 * GIB, 0.1, "idle for 300 s"),
+         "X-Part parked in 0.1 s, 3.0 GiB kept on the host (idle for 300 s)"),
+        (MemoryEvent(EventKind.STAGE, "Masks", 3 * GIB, 1.5),
+         "Masks done in 1.5 s, at most 3.0 GiB in use"),
+        (MemoryEvent(EventKind.STEP_DOWN, "Masks", detail="prompts in batches of 8"),
+         "Masks: one step down, prompts in batches of 8"),
+        (MemoryEvent(EventKind.BUDGET, "Budget", 3 * GIB), "Budget: 3.0 GiB"),
+        (MemoryEvent(EventKind.BUDGET, "Budget"), "Budget: automatic"),
+        (MemoryEvent(EventKind.WORKER, "The models' process"), "The models' process: ended"),
+    ],
+)  # fmt: skip
+def test_the_words_of_an_event(event: MemoryEvent, words: str) -> None:
+    assert describe(event) == words
+
+
+def test_events_are_counted_by_kind_although_old_ones_are_dropped() -> None:
+    monitor = _monitor()
+    for _ in range(130):
+        monitor.record(MemoryEvent(EventKind.LOAD, "m", 1, 1.0))
+    monitor.record(MemoryEvent(EventKind.STEP_DOWN, "Masks"))
+    counts = monitor.event_counts()
+    assert set(counts) == set(EventKind)
+    assert (counts[EventKind.LOAD], counts[EventKind.STEP_DOWN]) == (130, 1)
 
 
 @pytest.mark.slow
