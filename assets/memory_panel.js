@@ -1,5 +1,6 @@
 // Draws the memory panel. The server sends one small reading a second and, when asked, a full one
-// with history and texts. All texts go in as text, never as HTML.
+// with history and texts. All texts go in as text, never as HTML. The timeline is in
+// memory_timeline.js, plan and settings are in memory_plan.js.
 const root = element.querySelector('.pm');
 const find = (name) => root.querySelector(name);
 const SVG = 'http://www.w3.org/2000/svg';
@@ -9,8 +10,17 @@ const GLYPHS = {
   bad: 'M-4 -2.6 L-2.6 -4 L0 -1.4 L2.6 -4 L4 -2.6 L1.4 0 L4 2.6 L2.6 4 L0 1.4 L-2.6 4 L-4 2.6 L-1.4 0 Z',
   job: 'M-3.5 -3.5 H3.5 V3.5 H-3.5 Z',
   device: 'M0 -4.5 L4.5 0 L0 4.5 L-4.5 0 Z',
+  park: 'M0 2.2 L4.5 -4.5 H-4.5 Z M-4.5 3 H4.5 V4.8 H-4.5 Z',
+  stage: 'M0 -2.6 A2.6 2.6 0 1 1 0 2.6 A2.6 2.6 0 1 1 0 -2.6 Z',
+  plan: 'M-4 -4 H4 V-2.2 H-4 Z M-4 -0.9 H4 V0.9 H-4 Z M-4 2.2 H1 V4 H-4 Z',
+  step: 'M-4.5 -4.5 H-1.2 V-1.2 H1.8 V1.8 H4.5 V4.5 H-4.5 Z',
+  budget: 'M-4.5 -4.5 H4.5 V-2.7 H-4.5 Z M0 -1.6 L4 4.5 H-4 Z',
 };
-const memory = { full: null, now: null, points: [], events: [], askedAt: 0, cursor: null };
+const GLYPH_OF = {
+  load: 'load', prefetch: 'load', unload: 'unload', park: 'park', device: 'device', worker: 'device',
+  'job start': 'job', 'job end': 'job', stage: 'stage', plan: 'plan', 'step down': 'step', budget: 'budget',
+};
+const memory = { full: null, now: null, points: [], events: [], askedAt: 0, cursor: null, planShape: '', controlShape: '' };
 const prefix = 'pm' + Math.random().toString(36).slice(2, 8);
 
 const make = (tag, className, text) => {
@@ -36,8 +46,7 @@ const lasting = (seconds) => {
   const whole = Math.max(0, Math.round(seconds));
   return whole < 90 ? whole + ' s' : Math.round(whole / 60) + ' min';
 };
-const glyphOf = (kind) =>
-  kind === 'load' || kind === 'unload' || kind === 'device' ? kind : kind.startsWith('job') ? 'job' : 'bad';
+const glyphOf = (kind) => GLYPH_OF[kind] || 'bad';
 
 // --- what arrives
 
@@ -57,10 +66,13 @@ function take(data) {
   memory.events.push(...data.e.filter((event) => !known.has(event[0])));
   memory.events = memory.events.sort((a, b) => a[0] - b[0]).slice(-40);
   if (data.r !== undefined) finishUnload(data.r);
+  if (data.x) saveFile(data.x);
   const isBehind = data.p && last && data.p[0] - last > 5;
   const isMissing = memory.events.length && memory.events[memory.events.length - 1][0] < data.n;
   if (!memory.full || memory.full.d !== data.d || isBehind || isMissing) ask();
   if (memory.full) show();
+  if (data.br) finishSetting(data.br, 'budget');
+  if (data.lr) finishSetting(data.lr, 'ladder');
 }
 
 function ask() {
@@ -77,6 +89,7 @@ function show() {
   const total = now.m.reduce((sum, value) => sum + value, 0);
   const free = now.m[full.keys.indexOf(full.keys.includes('free') ? 'free' : 'unknown')];
   find('.pm-device').textContent = full.device;
+  find('.pm-badge').hidden = !full.simulated;
   find('.pm-used').textContent = ((total - (free || 0)) / 1024).toFixed(1);
   find('.pm-of').textContent = 'of ' + gib(total) + ' in use';
   const note = find('.pm-note');
@@ -93,7 +106,9 @@ function show() {
   }
   find('.pm-time-title').textContent = 'Partwise, last ' + lasting(full.span);
   showTimeline();
+  showPlan();
   showModels();
+  showControl();
   showNumbers();
   showEvents();
 }
@@ -144,11 +159,12 @@ function showModels() {
 }
 
 function modelItem(model, figures, open) {
-  const [state, leases, idle, size] = figures;
-  const isLoaded = state === 'loaded';
-  const item = make('li', isLoaded ? 'is-loaded' : state.endsWith('loading') ? 'is-moving' : '');
+  const [state, leases, idle, size, kept] = figures;
+  const isLoaded = state === 'loaded', isParked = state === 'on the host';
+  const dot = isLoaded ? 'is-loaded' : isParked ? 'is-parked' : state.endsWith('loading') ? 'is-moving' : '';
+  const item = make('li', dot);
   const name = make('span', 'pm-name', model.title);
-  if (isLoaded && model.precision) name.append(make('small', '', model.precision));
+  if ((isLoaded || isParked) && model.precision) name.append(make('small', '', model.precision));
   item.append(make('i', 'pm-dot'), name);
   if (model.why) {
     const isAbsent = model.why.includes('weights not present');
@@ -161,11 +177,18 @@ function modelItem(model, figures, open) {
     return item;
   }
   item.append(make('span', 'pm-size', isLoaded ? gib(size) : ''));
-  item.append(make('p', '', modelWords(state, leases, idle)));
+  item.append(make('p', '', modelWords(state, leases, idle) + keptWords(state, kept, model.pinned)));
   return item;
 }
 
+function keptWords(state, kept, isPinned) {
+  if (!kept) return '';
+  const size = (kept / 1024).toFixed(2) + ' GiB' + (isPinned ? ', pinned' : '');
+  return state === 'on the host' ? ', ' + size : '; a copy on the host, ' + size;
+}
+
 function modelWords(state, leases, idle) {
+  if (state === 'on the host') return state;
   if (state !== 'loaded') return state === 'not loaded' ? 'not loaded; loads when it is needed' : state + ' …';
   if (leases) return 'in use, cannot be unloaded now';
   const rest = memory.full.idle - idle;
@@ -194,159 +217,19 @@ function showNumbers() {
 
 function showEvents() {
   const list = find('.pm-events');
-  const newest = memory.events.slice(-5).reverse();
+  const newest = [...memory.events].reverse();
   const shape = newest.map((event) => event[0]).join();
   if (list.dataset.shape === shape && list.children.length) return;
   list.dataset.shape = shape;
   list.replaceChildren(...newest.map(([, at, kind, text]) => {
     const glyph = glyphOf(kind);
-    const item = make('li', glyph === 'bad' ? 'bad' : '');
+    const item = make('li', glyph === 'bad' || glyph === 'step' ? 'bad' : '');
     const mark = draw('svg', { viewBox: '-5 -5 10 10', 'aria-hidden': 'true' });
     mark.append(draw('path', { d: GLYPHS[glyph] }));
     item.append(mark, make('time', '', clock(at)), make('span', '', text));
     return item;
   }));
   if (!newest.length) list.append(make('li', 'none', 'Nothing yet: loads, unloads and jobs are noted here.'));
-}
-
-// --- the timeline
-
-const HEIGHT = 118, TOP = 14, BOTTOM = 16, LEFT = 4, RIGHT = 4;
-
-function niceCeiling(mib) {
-  const steps = [64, 128, 256, 512, 1024, 2048, 4096, 6144, 8192, 12288, 16384, 24576, 32768, 49152, 65536, 98304, 131072, 196608];
-  return steps.find((step) => step >= mib * 1.08) || Math.ceil(mib / 65536) * 65536;
-}
-const axisWords = (mib) => (mib < 1024 ? (mib / 1024).toFixed(mib < 128 ? 2 : 1).replace(/0$/, '') : mib / 1024) + ' GiB';
-
-function showTimeline() {
-  const { full, now, points } = memory;
-  const plot = find('.pm-plot');
-  const width = plot.clientWidth;
-  if (!width) return;
-  const sums = points.map((point) => point.slice(1).reduce((sum, value) => sum + value, 0));
-  const top = niceCeiling(Math.max(1, ...sums));
-  const x = (time) => LEFT + (width - LEFT - RIGHT) * Math.min(1, Math.max(0, 1 - (now.t - time) / full.span));
-  const y = (mib) => HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * (mib / top);
-  const svg = draw('svg', { viewBox: '0 0 ' + width + ' ' + HEIGHT, role: 'img' });
-  svg.setAttribute('aria-label', timelineWords(sums, top));
-  svg.append(patterns());
-  addJobs(svg, x);
-  addAreas(svg, x, y);
-  addGrid(svg, width, top, y);
-  addMarks(svg, x);
-  if (memory.cursor !== null) addCursor(svg, x);
-  plot.replaceChildren(svg);
-  find('.pm-at').textContent = cursorWords(sums);
-}
-
-function timelineWords(sums, top) {
-  const low = Math.min(...sums), high = Math.max(...sums);
-  const texts = memory.events.slice(-5).map((event) => clock(event[1]) + ' ' + event[3]);
-  const range = sums.length ? 'between ' + gib(low) + ' and ' + gib(high) : 'no readings yet';
-  return 'Memory held by Partwise in the last ' + lasting(memory.full.span) + ': ' + range + '. ' + texts.join('. ');
-}
-
-function patterns() {
-  const defs = draw('defs', {});
-  const add = (name, size, child) => {
-    const pattern = draw('pattern', { id: prefix + name, width: size, height: size, patternUnits: 'userSpaceOnUse' });
-    pattern.append(child);
-    defs.append(pattern);
-  };
-  add('activations', 6, draw('path', { d: 'M-1 7 L7 -1 M-1 1 L1 -1 M5 7 L7 5' }, 'stripe'));
-  add('cache', 5, draw('circle', { cx: 2.5, cy: 2.5, r: 1.1 }, 'dot'));
-  add('context', 5, draw('path', { d: 'M2.5 0 V5' }, 'stripe'));
-  return defs;
-}
-const patternOf = { activations: 'activations', workers: 'activations', cache: 'cache', context: 'context' };
-
-function addGrid(svg, width, top, y) {
-  for (const share of [0, 0.5, 1]) {
-    const level = Math.round(y(top * share)) + 0.5;
-    svg.append(draw('line', { x1: 0, x2: width, y1: level, y2: level }, 'grid'));
-  }
-  const words = [[0, y(top) + 12, 'start', axisWords(top)], [0, HEIGHT - 3, 'start', lasting(memory.full.span) + ' ago'], [width, HEIGHT - 3, 'end', 'now']];
-  for (const [at, level, anchor, text] of words) {
-    const label = draw('text', { x: at, y: level, 'text-anchor': anchor });
-    label.textContent = text;
-    svg.append(label);
-  }
-}
-
-function addAreas(svg, x, y) {
-  const { full, now } = memory;
-  if (memory.points.length < 2) return;
-  const newest = memory.points[memory.points.length - 1];
-  const points = [...memory.points, [now.t, ...newest.slice(1)]]; // up to the right edge
-  let below = points.map(() => 0);
-  full.series.forEach((key, i) => {
-    const above = points.map((point, j) => below[j] + point[i + 1]);
-    if (points.some((point) => point[i + 1] > 0)) {
-      const line = points.map((point, j) => x(point[0]).toFixed(1) + ' ' + y(above[j]).toFixed(1));
-      const floor = points.map((point, j) => x(point[0]).toFixed(1) + ' ' + y(below[j]).toFixed(1)).reverse();
-      const shape = 'M' + line.concat(floor).join(' L') + ' Z';
-      svg.append(draw('path', { d: shape }, 'area k-' + key));
-      if (patternOf[key]) svg.append(draw('path', { d: shape, fill: 'url(#' + prefix + patternOf[key] + ')' }, 'over'));
-      svg.append(draw('path', { d: 'M' + line.join(' L') }, 'edge k-' + key));
-    }
-    below = above;
-  });
-}
-
-function addJobs(svg, x) {
-  const { now, full, events } = memory;
-  const add = (from, to, text) => {
-    if (to < now.t - full.span) return;
-    const size = { width: Math.max(2, x(to) - x(from)), height: HEIGHT - TOP - BOTTOM };
-    const band = draw('rect', { x: x(from), y: TOP, ...size }, 'job');
-    band.append(draw('title', {}));
-    band.firstChild.textContent = text;
-    svg.append(band);
-  };
-  const isEnd = ([, , kind, , seconds]) => seconds !== null && (kind === 'job end' || kind === 'out of memory');
-  for (const event of events.filter(isEnd)) add(event[1] - event[4], event[1], event[3]);
-  const newest = events.filter((event) => event[2] === 'job start' || isEnd(event)).pop();
-  if (now.b && newest && newest[2] === 'job start') add(newest[1], now.t, newest[3]);
-}
-
-function addMarks(svg, x) {
-  const start = memory.now.t - memory.full.span;
-  let last = -99;
-  for (const [, at, kind, text] of memory.events) {
-    const glyph = glyphOf(kind);
-    if (glyph === 'job' || at < start) continue;
-    const aside = Math.max(0, last + 11 - x(at)); // glyphs of one moment stand side by side
-    last = x(at) + aside;
-    const mark = draw('g', { transform: 'translate(' + x(at).toFixed(1) + ' 0)' }, 'mark' + (glyph === 'bad' ? ' bad' : ''));
-    mark.append(draw('title', {}), draw('line', { x1: 0, x2: 0, y1: TOP - 2, y2: HEIGHT - BOTTOM }));
-    mark.append(draw('path', { d: GLYPHS[glyph], transform: 'translate(' + aside.toFixed(1) + ' 6)' }));
-    mark.firstChild.textContent = clock(at) + ' ' + text;
-    svg.append(mark);
-  }
-}
-
-function nearest() {
-  const width = find('.pm-plot').clientWidth;
-  const time = memory.now.t - memory.full.span * (1 - (memory.cursor - LEFT) / (width - LEFT - RIGHT));
-  let best = 0;
-  memory.points.forEach((point, i) => {
-    if (Math.abs(point[0] - time) < Math.abs(memory.points[best][0] - time)) best = i;
-  });
-  return best;
-}
-
-function addCursor(svg, x) {
-  if (!memory.points.length) return;
-  const at = x(memory.points[nearest()][0]);
-  svg.append(draw('line', { x1: at, x2: at, y1: TOP, y2: HEIGHT - BOTTOM }, 'cursor'));
-}
-
-function cursorWords(sums) {
-  if (!sums.length) return '';
-  if (memory.cursor === null) return gib(sums[sums.length - 1]) + ' now';
-  const i = nearest();
-  return gib(sums[i]) + ' at ' + clock(memory.points[i][0]);
 }
 
 // --- what a person does
@@ -374,5 +257,6 @@ function finishUnload(text) {
   find('.pm-result').textContent = text;
 }
 
+wireControl();
 watch('value', () => take(props.value));
 take(props.value);

@@ -35,7 +35,7 @@ from benchmarks.figure import build_figure, write_stl
 from partwise.geometric.complete import closed_count
 from scripts.chromium import headless_chromium, is_chromium_there
 from studio import results
-from studio.ui.memory_panel import full_payload, tick_payload
+from studio.ui.memory_payload import full_payload, tick_payload
 from studio.workflow import Studio
 
 

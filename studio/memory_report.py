@@ -1,6 +1,6 @@
 """A memory reading in words, for the command line."""
 
-from partwise.vram.readings import ComponentState, ManagerStatus, MemoryReading
+from partwise.vram.readings import ComponentState, DeviceReading, ManagerStatus, MemoryReading
 
 _GIB = 2**30
 
@@ -21,6 +21,8 @@ def memory_text(reading: MemoryReading, status: ManagerStatus) -> str:
             f"reserved {gib(allocator.reserved_bytes if allocator else None)}, "
             f"peak {gib(allocator.peak_allocated_bytes if allocator else None)}",
             f"Context    {gib(device.context_bytes)}",
+            f"Budget     {_budget(device)}",
+            _fragments(device),
         ]
     lines += [
         f"Host       {gib(host.available_bytes)} free of {gib(host.total_bytes)}, "
@@ -32,10 +34,29 @@ def memory_text(reading: MemoryReading, status: ManagerStatus) -> str:
         state = component.state.value
         if component.state is ComponentState.LOADED:
             state += f", {gib(component.weight_bytes)}, idle {component.idle_s or 0:.0f} s"
+        if component.host_bytes:
+            place = "" if component.state is ComponentState.PARKED else "on the host "
+            state += f", {place}{gib(component.host_bytes)}"
+            state += ", pinned" if component.is_pinned else ""
         lines.append(f"{component.title:<10} {state}")
         if component.why_unavailable:
             lines.append(f"           {component.why_unavailable}")
     return "\n".join(line for line in lines if line)
+
+
+def _budget(device: DeviceReading) -> str:
+    words = "what is free" if device.budget_bytes is None else gib(device.budget_bytes)
+    return f"{words} (of a simulated GPU)" if device.is_simulated else words
+
+
+def _fragments(device: DeviceReading) -> str:
+    """How the cache is cut up; it is measured only when there is enough of it to matter."""
+    pieces = device.fragmentation
+    if pieces is None:
+        return ""
+    free, split = gib(pieces.free_bytes), gib(pieces.inactive_split_bytes)
+    largest = gib(pieces.largest_free_bytes)
+    return f"Cache      {free} free, at most {largest} in one block; {split} between blocks in use"
 
 
 def gib(count: int | None) -> str:

@@ -1,53 +1,27 @@
-"""The memory panel: who holds the memory, for how long, and a button that gives it back.
+"""The memory panel: who holds the memory, for how long, what is planned, and what can be changed.
 
-Its page side is `assets/memory_panel.{html,css,js}`. Once a second each page gets the newest
-reading from the monitor's ring, at most 1 KB; nothing is measured for it. History and texts come
-once, and again when the page asks because something in them changed.
+Its page side are `memory_panel.*`, `memory_plan.*` and `memory_timeline.js` in `assets/`. Once a
+second each page gets a tick, at most 1 KB; history, plan and texts come once, and again when the
+page asks because something in them changed.
 """
 
-import json
-import zlib
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
 
 from model_manager import ModelManager
-from partwise.vram.device import NO_GPU
-from partwise.vram.monitor import MemoryMonitor, describe
-from partwise.vram.readings import (
-    AllocatorMemory,
-    ComponentStatus,
-    DriverState,
-    ManagerStatus,
-    MemoryReading,
-    UnloadReport,
-)
+from partwise.vram.control import MemoryControl
+from partwise.vram.export import history_csv, history_json
+from partwise.vram.monitor import MemoryMonitor
 from studio.configuration import ROOT
+from studio.ui.memory_payload import full_payload, tick_payload, unload_words
+from studio.ui.memory_plan import change_budget, change_ladder, control_details
 
-_MIB = 2**20
 _TICK_S = 1.0
-_SECONDS_OF_A_TICK = 1.5  # a little more than the tick, so that no peak falls between two
-_EVENTS_IN_A_TICK = 2
-_EVENTS_IN_FULL = 40
-_LONGEST_TEXT = 110
-
-_LABELS = {
-    "weights": "Weights",
-    "activations": "Activations",
-    "cache": "Cache",
-    "context": "Context",
-    "unattributed": "Context, others",
-    "unknown": "Not known",
-    "driver": "Driver",
-    "app": "Partwise",
-    "workers": "Workers",
-    "others": "Others",
-    "free": "Free",
-}
-_HOST_SERIES = ("weights", "app", "workers")
-_DEVICE_SERIES = ("weights", "activations", "cache", "context")
+_SCRIPTS = ("memory_timeline.js", "memory_plan.js", "memory_panel.js")  # in this order, as one
 
 Payload = dict[str, Any]
 
@@ -63,32 +37,36 @@ class MemoryPanel:
     unload: Any
 
 
-def build_memory_panel(monitor: MemoryMonitor, manager: ModelManager) -> MemoryPanel:
-    """Put the panel where the caller's layout stands, with its events."""
+def nobody(headers: Mapping[str, str]) -> bool:
+    """No visitor may change the server's memory settings."""
+    return False
+
+
+def build_memory_panel(
+    monitor: MemoryMonitor,
+    manager: ModelManager,
+    control: MemoryControl | None = None,
+    *,
+    may_change: Callable[[Mapping[str, str]], bool] = nobody,
+) -> MemoryPanel:
+    """Put the panel where the caller's layout stands, with its events.
+
+    may_change: whether a visitor may set budget and ladder, by the request's headers, whose names
+    are in lower case. Without a `control` the panel shows neither.
+    """
+    view = _View(monitor, manager, control, may_change)
     html = gr.HTML(
         None,
-        html_template=_asset("html"),
-        css_template=_asset("css"),
-        js_on_load=_asset("js"),
+        html_template=_asset("memory_panel.html"),
+        css_template=_asset("memory_panel.css") + _asset("memory_plan.css"),
+        js_on_load="".join(_asset(name) for name in _SCRIPTS),
         apply_default_css=False,
         elem_id="memory-panel",
         label="memory panel",
     )
     timer = gr.Timer(_TICK_S)
 
-    def tick() -> Payload:
-        return tick_payload(monitor, manager.get_status())
-
-    def refresh() -> Payload:
-        return full_payload(monitor, manager.get_status())
-
-    def unload() -> Payload:
-        report = manager.unload_all_models()
-        monitor.sample_now()
-        status = manager.get_status()
-        return {**tick_payload(monitor, status), "r": unload_words(report, status)}
-
-    def wire(event: Callable[..., Any], handler: Callable[[], Payload]) -> Any:
+    def wire(event: Callable[..., Any], handler: Callable[..., Payload]) -> Any:
         return event(
             handler,
             None,
@@ -99,229 +77,76 @@ def build_memory_panel(monitor: MemoryMonitor, manager: ModelManager) -> MemoryP
             trigger_mode="always_last",
         )
 
+    wire(html.set_budget, view.set_budget)
+    wire(html.set_ladder, view.set_ladder)
+    wire(html.export, view.export)
     return MemoryPanel(
         html=html,
         timer=timer,
-        tick=wire(timer.tick, tick),
-        refresh=wire(html.refresh, refresh),
-        unload=wire(html.unload_now, unload),
+        tick=wire(timer.tick, view.tick),
+        refresh=wire(html.refresh, view.refresh),
+        unload=wire(html.unload_now, view.unload),
     )
 
 
-def tick_payload(monitor: MemoryMonitor, status: ManagerStatus) -> Payload:
-    """The newest reading, small enough for once a second and page; sizes in MiB."""
-    reading = monitor.latest()
-    recent = monitor.history(_SECONDS_OF_A_TICK) or [reading]
-    details = _details(reading, status)
-    payload: Payload = {
-        "t": round(reading.time_s, 1),
-        "m": _main(reading)[1],
-        "p": _point(max(recent, key=lambda reading: reading.held_bytes)),
-        "f": [_mib(size) for _, size in _figures(reading)],
-        "c": [_model_figures(component) for component in status.components],
-        "b": int(reading.is_busy),
-        "d": _checksum(details),
-        **_last_events(monitor, _EVENTS_IN_A_TICK),
-    }
-    if reading.device.is_gpu:
-        payload["h"] = _host(reading)[1]
-    return payload
+@dataclass(frozen=True)
+class _View:
+    """The panel's handlers: what one visitor sees and asks for."""
+
+    monitor: MemoryMonitor
+    manager: ModelManager
+    control: MemoryControl | None
+    may_change: Callable[[Mapping[str, str]], bool]
+
+    def tick(self, request: gr.Request) -> Payload:
+        return tick_payload(self.monitor, self.manager.get_status(), self._wishes(request))
+
+    def refresh(self, request: gr.Request) -> Payload:
+        return full_payload(self.monitor, self.manager.get_status(), self._wishes(request))
+
+    def unload(self, request: gr.Request) -> Payload:
+        report = self.manager.unload_all_models()
+        self.monitor.sample_now()
+        return {**self.tick(request), "r": unload_words(report, self.manager.get_status())}
+
+    def set_budget(self, event: gr.EventData, request: gr.Request) -> Payload:
+        may_change = self._may_change(request)
+        answer = change_budget(self.control, _said(event, "gib"), may_change=may_change)
+        self.monitor.sample_now()  # the reading tells what is in force
+        return {**self.refresh(request), "br": answer}
+
+    def set_ladder(self, event: gr.EventData, request: gr.Request) -> Payload:
+        may_change = self._may_change(request)
+        answer = change_ladder(self.control, _said(event, "ladder"), may_change=may_change)
+        return {**self.refresh(request), "lr": answer}
+
+    def export(self, event: gr.EventData, request: gr.Request) -> Payload:
+        is_csv = _said(event, "format") == "csv"
+        return {**self.tick(request), "x": export_payload(self.monitor, is_csv=is_csv)}
+
+    def _wishes(self, request: gr.Request) -> Payload:
+        may_change = self._may_change(request)
+        return control_details(self.control, self.monitor.latest(), may_change=may_change)
+
+    def _may_change(self, request: gr.Request) -> bool:
+        return self.may_change({name.lower(): value for name, value in request.headers.items()})
 
 
-def full_payload(monitor: MemoryMonitor, status: ManagerStatus) -> Payload:
-    """A tick with all that a page needs at first: texts, history, events."""
-    tick = tick_payload(monitor, status)
-    highest: dict[int, MemoryReading] = {}
-    for reading in monitor.history():  # one point a second, its highest
-        second = int(reading.time_s)
-        if second not in highest or reading.held_bytes >= highest[second].held_bytes:
-            highest[second] = reading
-    full = {
-        **_details(monitor.latest(), status),
-        "d": tick["d"],
-        "span": monitor.settings.history_s,
-        "points": [_point(reading) for reading in highest.values()],
-    }
-    return {**tick, **_last_events(monitor, _EVENTS_IN_FULL), "full": full}
-
-
-def unload_words(report: UnloadReport, status: ManagerStatus) -> str:
-    """What “Unload now” did, with the memory before and after."""
-    titles = {component.name: component.title for component in status.components}
-    names, in_use_names = (
-        ", ".join(titles[name] for name in names) for names in (report.unloaded, report.in_use)
-    )
-    in_use = f"In use, so still loaded: {in_use_names}." if report.in_use else ""
-    if not report.unloaded:
-        return in_use or "No model is loaded, so there was nothing to unload."
-    sizes = ""
-    if report.before_bytes is not None and report.after_bytes is not None:
-        sizes = f" Partwise held {_gib(report.before_bytes)}, now {_gib(report.after_bytes)}."
-    freed = f"Unloaded {names}: {_gib(report.weight_bytes)} of weights freed."
-    return f"{freed}{sizes} {in_use}".strip()
-
-
-def _details(reading: MemoryReading, status: ManagerStatus) -> Payload:
-    """What seldom changes; a page that has an older version of it asks anew."""
-    device = reading.device
-    main, host = _main(reading)[0], _host(reading)[0]
-    is_bad = device.driver in (DriverState.LOST, DriverState.FAILED, DriverState.NO_PERMISSION)
+def export_payload(monitor: MemoryMonitor, *, is_csv: bool) -> Payload:
+    """The kept history and events as a file: its name, its type, its text."""
+    extension, write = ("csv", history_csv) if is_csv else ("json", history_json)
+    stamp = time.strftime("%Y%m%d-%H%M%S")
     return {
-        "device": _device_words(reading),
-        "place": "GPU memory" if device.is_gpu else "Host memory",
-        "note": device.sentence,
-        "tone": "bad" if is_bad else "plain",
-        "keys": main,
-        "hostKeys": host,
-        "labels": {key: _LABELS[key] for key in {*main, *host}},
-        "series": _series(reading),
-        "rows": [label for label, _ in _figures(reading)],
-        "idle": status.idle_unload_s,
-        "models": [
-            {"title": c.title, "precision": c.precision, "why": c.why_unavailable}
-            for c in status.components
-        ],
+        "name": f"partwise-memory-{stamp}.{extension}",
+        "type": "text/csv" if is_csv else "application/json",
+        "text": write(monitor.history(), monitor.events()[1]),
     }
 
 
-def _device_words(reading: MemoryReading) -> str:
-    device = reading.device
-    if not device.is_gpu:
-        return "Host memory, no GPU" if device.sentence == NO_GPU else "Host memory"
-    return device.name if device.index is None else f"{device.name} · GPU {device.index}"
+def _said(event: gr.EventData, name: str) -> object:
+    """What the page sent under a name; None when it sent nothing of the kind."""
+    return event._data.get(name) if isinstance(event._data, dict) else None
 
 
-def _main(reading: MemoryReading) -> tuple[list[str], list[float | None]]:
-    """The keys and sizes of the large bar."""
-    shares, allocator = reading.shares, reading.device.allocator
-    if shares is not None:
-        sizes: dict[str, int | None] = {
-            "weights": shares.weight_bytes,
-            "activations": shares.activations_bytes,
-            "cache": shares.cache_bytes,
-        }
-        if shares.context_bytes is None:
-            sizes["unattributed"] = shares.unattributed_bytes
-        else:
-            sizes |= {"context": shares.context_bytes, "others": shares.others_bytes}
-        if shares.driver_bytes:
-            sizes["driver"] = shares.driver_bytes
-        sizes["free"] = shares.free_bytes
-    elif reading.device.is_gpu and allocator is not None:
-        total = reading.device.total_bytes or 0
-        sizes = {
-            "activations": allocator.allocated_bytes,
-            "cache": allocator.reserved_bytes - allocator.allocated_bytes,
-            "unknown": max(0, total - allocator.reserved_bytes) or None,
-        }
-    else:
-        return _host(reading)
-    return list(sizes), [_mib(size) for size in sizes.values()]
-
-
-def _host(reading: MemoryReading) -> tuple[list[str], list[float | None]]:
-    """The keys and sizes of the machine's own bar; what is free comes last."""
-    shares = reading.host_shares
-    sizes = {
-        "weights": shares.weight_bytes,
-        "app": shares.app_bytes,
-        "workers": shares.worker_bytes,
-        "others": shares.others_bytes,
-        "free": shares.free_bytes,
-    }
-    if not shares.weights:
-        del sizes["weights"]
-    return list(sizes), [_mib(size) for size in sizes.values()]
-
-
-def _series(reading: MemoryReading) -> tuple[str, ...]:
-    return _DEVICE_SERIES if reading.device.is_gpu else _HOST_SERIES
-
-
-def _series_bytes(reading: MemoryReading) -> list[int]:
-    """What Partwise itself is known to hold, in the order of `_series`."""
-    if not reading.device.is_gpu:
-        host = reading.host_shares
-        return [host.weight_bytes, host.app_bytes, host.worker_bytes]
-    shares, allocator = reading.shares, reading.device.allocator
-    if shares is not None:
-        own = [shares.weight_bytes, shares.activations_bytes, shares.cache_bytes]
-        return [*own, shares.context_bytes or 0]
-    if allocator is None:
-        return [0] * len(_DEVICE_SERIES)
-    cache = allocator.reserved_bytes - allocator.allocated_bytes
-    return [0, allocator.allocated_bytes, cache, 0]
-
-
-def _point(reading: MemoryReading) -> list[float | None]:
-    return [round(reading.time_s, 1), *(_mib(size) for size in _series_bytes(reading))]
-
-
-def _figures(reading: MemoryReading) -> list[tuple[str, int | None]]:
-    """The table: each row's label and bytes."""
-    device, host, shares = reading.device, reading.host, reading.shares
-    rows: list[tuple[str, int | None]] = []
-    if device.is_gpu:
-        allocator = device.allocator or AllocatorMemory(0, 0)
-        rows = [
-            ("Allocated in tensors", allocator.allocated_bytes),
-            ("Reserved by torch", allocator.reserved_bytes),
-            ("Peak allocated", allocator.peak_allocated_bytes),
-            ("Peak reserved", allocator.peak_reserved_bytes),
-            ("Context and libraries", shares.context_bytes if shares else None),
-            ("Other programs", shares.others_bytes if shares else None),
-            ("Used by all programs", device.used_bytes),
-            ("GPU total", device.total_bytes),
-        ]
-    return [
-        *rows,
-        *(
-            (f"GPU {gpu.index} {gpu.name} (not ours), used", gpu.used_bytes)
-            for gpu in device.others
-        ),
-        ("Partwise, resident", host.app_rss_bytes),
-        ("Its workers, resident", host.worker_rss_bytes),
-        ("Host available", host.available_bytes),
-        ("Host total", host.total_bytes),
-        ("Swap used", host.swap_used_bytes),
-    ]
-
-
-def _model_figures(component: ComponentStatus) -> list[Any]:
-    idle_s = None if component.idle_s is None else round(component.idle_s)
-    size = _mib(component.weight_bytes)
-    return [component.state.value, component.lease_count, idle_s, size]
-
-
-def _last_events(monitor: MemoryMonitor, count: int) -> Payload:
-    """`n`, the number of the newest event, and `e`, the last ones with their numbers."""
-    total, events = monitor.events()
-    last = events[-count:]
-    first = total - len(last) + 1
-    listed = [
-        [
-            first + i,
-            round(event.time_s, 1),
-            event.kind.value,
-            describe(event)[:_LONGEST_TEXT],
-            None if event.elapsed_s is None else round(event.elapsed_s, 1),
-        ]
-        for i, event in enumerate(last)
-    ]
-    return {"n": total, "e": listed}
-
-
-def _checksum(details: Payload) -> int:
-    return zlib.crc32(json.dumps(details, sort_keys=True).encode())
-
-
-def _mib(size: int | None) -> float | None:
-    return None if size is None else round(size / _MIB, 1)
-
-
-def _gib(size: int | None) -> str:
-    return "unknown" if size is None else f"{size / 2**30:.1f} GiB"
-
-
-def _asset(extension: str) -> str:
-    return (ROOT / "assets" / f"memory_panel.{extension}").read_text(encoding="utf-8")
+def _asset(name: str) -> str:
+    return (ROOT / "assets" / name).read_text(encoding="utf-8")
