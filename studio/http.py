@@ -1,7 +1,8 @@
-"""The routes beside the page: health, metrics, the viewer's bundle, a session's files.
+"""The routes beside the page: health, metrics, the viewer's bundle, a session's files, programs'.
 
 They are served by the same server as the page but outside its login, so each has its own rule:
-health is open, metrics answer to this machine or to a token, files to their capability.
+health is open, metrics and the routes for programs answer to this machine or to a token, files to
+their capability.
 """
 
 import hmac
@@ -19,24 +20,23 @@ from partwise.vram.export import prometheus_text
 from studio import results
 from studio.configuration import ROOT
 from studio.document import Document
+from studio.file_response import file_response
+from studio.mesh_api import mesh_routes
 from studio.workflow import Studio
 
 logger = logging.getLogger(__name__)
 
 PREFIX = "/partwise"
 VIEW = "view.glb"
-_MEDIA_TYPES = {
-    "glb": "model/gltf-binary",
-    "zip": "application/zip",
-    "json": "application/json",
-    "npy": "application/octet-stream",
-}
-_SAFE = {"X-Content-Type-Options": "nosniff", "Cache-Control": "private, no-store"}
 
 
-def build_routes(studio: Studio) -> list[BaseRoute]:
-    """The routes for the server that also serves the page."""
+def build_routes(studio: Studio, control_token: str = "") -> list[BaseRoute]:
+    """The routes for the server that also serves the page.
+
+    control_token: opens the routes about memory to this user's command line.
+    """
     return [
+        *mesh_routes(studio, control_token),
         Route("/healthz", _health(studio)),
         Route("/metrics", _metrics(studio)),
         Route(f"{PREFIX}/files/{{capability}}/{{kind}}/{{revision:int}}/{{name}}", _file(studio)),
@@ -68,7 +68,12 @@ def _metrics(studio: Studio) -> Callable[[Request], Response]:
     def metrics(request: Request) -> Response:
         if not _may_read_metrics(request, studio.configuration.app.metrics_token):
             return PlainTextResponse("Metrics need the metrics token.\n", status_code=403)
-        text = prometheus_text(studio.monitor.latest(), studio.manager.get_status())
+        text = prometheus_text(
+            studio.monitor.latest(),
+            studio.manager.get_status(),
+            event_counts=studio.monitor.event_counts(),
+            plan=studio.memory.control.last_plan(),
+        )
         jobs = f"partwise_jobs_running {int(studio.lane.is_taken)}\n"
         jobs += f"partwise_jobs_waiting {studio.lane.waiting_count}\n"
         jobs += f"partwise_sessions {studio.workspace.session_count}\n"
@@ -101,11 +106,8 @@ def _file(studio: Studio) -> Callable[[Request], Response]:
                 content = _content(document, where["kind"], where["name"])
             except KeyError:
                 return PlainTextResponse("There is no such file.\n", status_code=404)
-        extension = where["name"].rpartition(".")[2]
-        headers = dict(_SAFE)
-        if where["name"] != VIEW and where["kind"] != results.MASKS:
-            headers["Content-Disposition"] = f'attachment; filename="{where["name"]}"'
-        return Response(content, media_type=_MEDIA_TYPES[extension], headers=headers)
+        is_download = where["name"] != VIEW and where["kind"] != results.MASKS
+        return file_response(content, where["name"], is_download=is_download)
 
     return file
 

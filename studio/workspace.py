@@ -86,7 +86,7 @@ class Workspace:
         keep_s: float = 6 * 3600,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        base = root or Path(tempfile.gettempdir()) / f"partwise-{_user_name()}"
+        base = base_folder(root)
         base.mkdir(mode=0o700, parents=True, exist_ok=True)
         _remove_dead(base)
         self.root = base / f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
@@ -165,6 +165,11 @@ class Workspace:
         for visit in visits:
             self.close_session(visit)
         shutil.rmtree(self.root, ignore_errors=True)
+
+
+def base_folder(root: Path | None = None) -> Path:
+    """Where this user's servers each have their folder; `root`: the setting, None = the usual."""
+    return root or Path(tempfile.gettempdir()) / f"partwise-{_user_name()}"
 
 
 def remove_soon(upload: Path) -> None:

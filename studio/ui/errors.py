@@ -1,29 +1,16 @@
 """The web's boundary for errors: what a person sees of a failure, and what the log keeps."""
 
-import logging
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 import gradio as gr
 
-from partwise.core.errors import AppError, Cancelled
+from partwise.core.errors import Cancelled
+from studio.failure import UNEXPECTED, text_of
 
-logger = logging.getLogger(__name__)
+__all__ = ["UNEXPECTED", "as_toast", "shown", "text_of"]
 
 T = TypeVar("T")
-
-UNEXPECTED = (
-    "Something went wrong inside Partwise; nothing of yours was lost. Try again. If it happens "
-    "again, please report it with the server's log."
-)
-
-
-def text_of(error: BaseException) -> str:
-    """The sentence to show; errors that are not ours go to the log and show a general one."""
-    if isinstance(error, AppError):
-        return error.message
-    logger.error("unexpected error", exc_info=error)
-    return UNEXPECTED
 
 
 def shown(steps: Iterator[T], on_error: Callable[[str, str], T]) -> Iterator[T]:

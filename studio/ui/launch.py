@@ -2,12 +2,14 @@
 
 import logging
 import os
+import secrets
 
 import gradio as gr
 
 from partwise.core.errors import ConfigError
-from studio.access import host_of
+from studio.access import address_of, host_of
 from studio.http import build_routes
+from studio.servers import write_entry
 from studio.ui.layout import STYLE, build_page
 from studio.ui.viewer import viewer_head
 from studio.workflow import Studio
@@ -24,6 +26,7 @@ def launch_page(studio: Studio, *, open_browser: bool = False, block: bool = Tru
     host = host_of(studio.configuration)
     os.environ["GRADIO_TEMP_DIR"] = str(studio.workspace.uploads)
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    control_token = secrets.token_urlsafe()
     page = build_page(studio)
     page.queue(max_size=None, default_concurrency_limit=None)
     try:
@@ -45,13 +48,14 @@ def launch_page(studio: Studio, *, open_browser: bool = False, block: bool = Tru
             css_paths=[STYLE],
             head=viewer_head(),
             footer_links=["api"],
-            app_kwargs={"routes": build_routes(studio)},
+            app_kwargs={"routes": build_routes(studio, control_token)},
         )
     except OSError as err:
         raise ConfigError(
             f"Port {app.port} on {host} cannot be used. Stop what uses it, or choose another with "
             "--port."
         ) from err
+    write_entry(studio.workspace.root, address_of(host, page.server_port), control_token)
     logger.info("Partwise is ready: %s", page.local_url)
     if block:
         page.block_thread()

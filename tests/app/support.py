@@ -124,7 +124,8 @@ def is_idle(studio: Studio) -> bool:
 
 def session_folders(studio: Studio) -> list[Path]:
     """The folders of all sessions on disk."""
-    return [path for path in studio.workspace.root.iterdir() if path.name != "uploads"]
+    root = studio.workspace.root
+    return [path for path in root.iterdir() if path.is_dir() and path.name != "uploads"]
 
 
 def uploads(studio: Studio) -> list[Path]:
