@@ -16,9 +16,21 @@ from partwise.vram.export import status_payload
 from studio import generate, load, results, segment, weights
 from studio.catalog import NEURAL_MODELS, find_model
 from studio.configuration import Configuration, load_configuration
+from studio.diagnosis import diagnose
 from studio.document import Document
 from studio.memory_report import memory_text
+from studio.next_job import next_job
+from studio.servers import end_server, may_be_ended
+from studio.surroundings import (
+    SeenServer,
+    allocator_conflicts,
+    clear_memory,
+    look_around,
+    memory_of,
+    see_servers,
+)
 from studio.workflow import Studio, build_studio
+from studio.workspace import base_folder
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -55,6 +67,9 @@ def _parser() -> argparse.ArgumentParser:
     memory.add_argument("--watch", action="store_true", help="again every second until Ctrl+C")
     memory.add_argument("--json", action="store_true", help="one JSON object a line")
     memory.add_argument("--settings", action="store_true", help="each setting and its source")
+    memory.add_argument("--diagnose", action="store_true", help="explain it: what would help")
+    memory.add_argument("--free", action="store_true", help="let your running servers unload")
+    memory.add_argument("--yes", action="store_true", help="with --free: end stale servers")
     _add_weights_folder(memory)
     memory.set_defaults(command=_memory)
 
@@ -130,7 +145,11 @@ def _memory(options: argparse.Namespace) -> int:
         for line in _settings_lines(_configuration(options)):
             print(line)
         return 0
+    if options.free:
+        return _free_memory(options)
     with _studio(options) as studio:
+        if options.diagnose:
+            return _diagnose(studio)
         while True:
             reading, status = studio.monitor.sample_now(), studio.manager.get_status()
             payload = json.dumps(status_payload(reading, status), default=str)
@@ -139,6 +158,67 @@ def _memory(options: argparse.Namespace) -> int:
                 return 0
             sys.stdout.flush()
             time.sleep(1)
+
+
+def _diagnose(studio: Studio) -> int:
+    """Speak of a running server when there is one, else of this process."""
+    seen = see_servers(studio.workspace.root.parent)
+    server = next((each.server for each in reversed(seen) if not each.why_stale), None)
+    device = studio.engines.memory.device
+    around = look_around(seen, device, allocator_conflicts(server))
+    if server is not None:
+        memory = memory_of(server)
+        print(f"This is what the server at {server.url} says.")
+        found = next_job(
+            studio.configuration,
+            studio.engines,
+            memory.reading,
+            memory.status,
+            memory.preferences,
+        )
+        print(diagnose(memory.reading, memory.status, *found, around))
+    else:
+        reading, status = studio.monitor.sample_now(), studio.manager.get_status()
+        print("No server of yours runs here; this is what the command line sees.")
+        wanted = studio.memory.control.preferences()
+        found = next_job(studio.configuration, studio.engines, reading, status, wanted)
+        print(diagnose(reading, status, *found, around))
+    return 0
+
+
+def _free_memory(options: argparse.Namespace) -> int:
+    seen = see_servers(base_folder(_configuration(options).app.workspace))
+    if not seen:
+        print("No Partwise server of yours runs on this machine; there is nothing to free.")
+    is_done = [_clear(each) if not each.why_stale else _end(each, options.yes) for each in seen]
+    return 0 if all(is_done) else 1
+
+
+def _clear(seen: SeenServer) -> bool:
+    try:
+        print(clear_memory(seen.server))
+    except AppError as error:
+        print(f"Error: {error.message}", file=sys.stderr)
+        return False
+    return True
+
+
+def _end(seen: SeenServer, is_agreed: bool) -> bool:
+    """Whether the stale server needs no more of anybody: it is gone, or is to stay."""
+    server = seen.server
+    print(f"The server at {server.url} (process {server.pid}) is stale: {seen.why_stale}.")
+    if not may_be_ended(server):
+        print("Its process is not Partwise's own program, so it is left alone.")
+        return True
+    if not is_agreed and not sys.stdin.isatty():
+        print("Nobody can be asked here. Add --yes to end it.")
+        return False
+    if not is_agreed and input("End it? [y/N] ").strip().lower() not in ("y", "yes"):
+        print("It goes on.")
+        return True
+    is_gone = end_server(server)
+    print("It has ended." if is_gone else "It could not be ended.")
+    return is_gone
 
 
 def _list_weights(options: argparse.Namespace) -> int:
@@ -250,7 +330,7 @@ def _settings_lines(configuration: Configuration) -> Iterator[str]:
     for name, source in configuration.sources.items():
         section, _, key = name.partition(".")
         value = getattr(getattr(configuration, section), key)
-        shown = "(set)" if value and key in ("password", "metrics_token") else value
+        shown = "(set)" if value and key.endswith(("password", "token")) else value
         yield f"{name:<28} {shown!s:<24} {source}"
 
 

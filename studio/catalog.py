@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING
 from model_manager import ComponentSpec, ModelManager
 from partwise.core.errors import ConfigError, WeightsError
 from partwise.core.worker import WorkerLimits, WorkerPool
+from partwise.p3sam.cost import WEIGHT_BYTES
+from partwise.p3sam.precision import is_quantizable, keeps_fp32
+from partwise.vram.checkpoint import SAFETENSORS, open_checkpoint
 from partwise.vram.component import LoadOrder
+from partwise.vram.footprint import padded_bytes
+from partwise.vram.job import JobMemory
+from partwise.vram.precision import PrecisionPolicy
 from studio.encoded import EncodedMeshes
 from studio.pace import Pace
 
@@ -24,6 +30,8 @@ WORKER_MODULES = (
     "partwise.p3sam.faces",
 )
 _OTHER_SUFFIXES = (".ckpt", ".pt", ".pth")
+P3SAM_POLICY = PrecisionPolicy(keeps_fp32, is_quantizable)
+_SHARE_OF_FP32 = {"fp32": 1.0, "bf16": 0.52, "fp16": 0.52, "int8": 0.28, "int4": 0.17}
 
 
 @dataclass(frozen=True)
@@ -144,10 +152,11 @@ class EngineChoice:
 
 @dataclass(frozen=True)
 class Engines:
-    """What a use case needs to run an engine: the models' manager, the worker processes, what is
-    kept of earlier runs."""
+    """What a use case needs to run an engine: the models' manager, their memory, the worker
+    processes, what is kept of earlier runs."""
 
     manager: ModelManager
+    memory: JobMemory
     pool: WorkerPool
     job_limits: WorkerLimits
     weights_dir: Path
@@ -200,41 +209,60 @@ def in_words(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def register_models(manager: ModelManager, weights_dir: Path) -> None:
-    """Tell the manager of the neural models, so that its status can say what they need."""
-    for model in NEURAL_MODELS:
-        manager.register(component_of(model, weights_dir))
+def neural_components(weights_dir: Path) -> list[ComponentSpec]:
+    """What the manager knows of each published model, in whichever process it runs."""
+    return [component_of(model, weights_dir) for model in NEURAL_MODELS]
 
 
 def component_of(model: NeuralModel, weights_dir: Path) -> ComponentSpec:
     """What the manager knows of a published model."""
 
-    def build(order: LoadOrder) -> "nn.Module":
-        path = find_file(model.files[0], weights_dir)
-        if path is None or not model.is_built:
+    def path() -> Path:
+        found = find_file(model.files[0], weights_dir)
+        if found is None or not model.is_built:
             reason = model.why_unavailable(weights_dir)
             raise WeightsError(
                 reason or f"{model.title}: its weights were moved just now. Try again."
             )
-        return build_p3sam(path)
+        return found
 
     return ComponentSpec(
         name=model.name,
         title=model.title,
-        build=build,
+        build=lambda order: build_p3sam(path(), order),
         why_unavailable=lambda: model.why_unavailable(weights_dir),
+        count_bytes=lambda precision: p3sam_weight_bytes(path(), precision),
     )
 
 
-def build_p3sam(path: Path) -> "nn.Module":
+def build_p3sam(path: Path, order: LoadOrder | None = None) -> "nn.Module":
     """P3-SAM with the weights of a checkpoint, on the CPU; raises `WeightsError`."""
     import torch
 
     from partwise.p3sam.model import P3SAM as P3SAMModel
-    from partwise.vram.checkpoint import load_weights, open_checkpoint
+    from partwise.vram.checkpoint import load_weights
 
+    order = order or LoadOrder()
     checkpoint = open_checkpoint(path)
     with torch.device("meta"):
         module = P3SAMModel()
-    load_weights(module, checkpoint)
+    load_weights(
+        module,
+        checkpoint,
+        precision=order.precision,
+        policy=P3SAM_POLICY,
+        empty=order.empty,
+        cancel=order.cancel,
+        progress=order.progress,
+    )
     return module
+
+
+def p3sam_weight_bytes(path: Path, precision: str) -> int:
+    """What a device is asked for to hold P3-SAM's weights in a precision; reads the header alone.
+
+    A .ckpt is counted as published: finding out its tensors would need torch.
+    """
+    if path.suffix != SAFETENSORS:
+        return round(WEIGHT_BYTES * _SHARE_OF_FP32[precision])
+    return padded_bytes(open_checkpoint(path), precision, P3SAM_POLICY)

@@ -13,6 +13,7 @@ from partwise.p3sam.settings import P3SamSettings
 from partwise.vram.settings import VramSettings
 
 ROOT = Path(__file__).resolve().parents[1]
+DEFAULT_PRESET = "balanced"
 _GIB = 2**30
 _P3SAM_SERVER_NAMES = {  # of the servers that people run already; the later of two names wins
     "P3SAM_POINT_NUM": "point_num",
@@ -39,6 +40,7 @@ class AppSettings:
     username: str = ""
     password: str = ""
     metrics_token: str = ""
+    api_token: str = ""
     feature_cache_gib: float = 1.0
     auto_limit_s: float = 300.0
 

@@ -48,7 +48,10 @@ class PartSet:
 
 @dataclass(frozen=True)
 class Run:
-    """How a result came about: the engine, why that one, its settings, seconds per stage."""
+    """How a result came about: the engine, why that one, its settings, seconds per stage.
+
+    stage_peaks: bytes at each stage's peak where it was measured. memory_plan: in words.
+    """
 
     job: str
     engine: str
@@ -56,6 +59,8 @@ class Run:
     settings: dict[str, object]
     stage_seconds: dict[str, float]
     elapsed_s: float
+    stage_peaks: dict[str, int] = field(default_factory=dict)
+    memory_plan: str = ""
 
 
 @dataclass

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from partwise.core.errors import MemoryBudgetError, WeightsError
-from partwise.core.progress import CancelToken, Progress, ProgressCallback, scaled
+from partwise.core.errors import MemoryBudgetError
 from partwise.core.worker import WorkerOutOfMemory
 from partwise.geometry.labels import number_by_area
 from partwise.geometry.mesh_io import SourceMesh
@@ -26,10 +25,11 @@ from partwise.p3sam.settings import P3SamSettings
 from partwise.p3sam.votes import vote
 from studio.catalog import P3SAM, Engines
 from studio.encoded import EncodedMesh, KeptMasks, mask_key_of
+from studio.p3sam_need import CLICK, ENCODE, MASKS
+from studio.p3sam_network import Network, Watch
 
 if TYPE_CHECKING:
     from partwise.p3sam.faces import FaceLabelling
-    from partwise.p3sam.model import P3SAM as P3SAMModel
     from partwise.p3sam.prepare import PreparedMesh
 
 T = TypeVar("T")
@@ -38,15 +38,20 @@ logger = logging.getLogger(__name__)
 
 # of torch on CPU, CUDA, ROCm and MPS
 _NO_MEMORY = ("not enough memory", "out of memory", "can't allocate memory", "Cannot allocate")
-_PREPARED, _LOADED, _ENCODED, _ASKED = 0.05, 0.08, 0.15, 0.95  # of a whole run
+_PREPARED, _ENCODED, _ASKED = 0.05, 0.15, 0.95  # of a whole run
 
 
 @dataclass(frozen=True)
-class NeuralParts:
-    """face_labels: (F,) int32 of the upload's triangles, 0 … K−1 by falling area, −1 = no part."""
+class FoundParts:
+    """face_labels: (F,) int32 of the upload's triangles, 0 … K−1 by falling area, −1 = no part.
+
+    stage_peaks: bytes. plan: how the memory was planned, in words.
+    """
 
     face_labels: NDArray[np.int32]
     stage_seconds: dict[str, float] = field(default_factory=dict)
+    stage_peaks: dict[str, int] = field(default_factory=dict)
+    plan: str = ""
 
 
 @dataclass(frozen=True)
@@ -58,19 +63,28 @@ class Job:
     settings: P3SamSettings
 
 
-@dataclass(frozen=True)
-class Watch:
-    """Who follows a job: told of its progress, able to stop it."""
+class _Report:
+    """What a run tells of itself: seconds and peaks by stage, and how its memory was planned."""
 
-    progress: ProgressCallback
-    cancel: CancelToken
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self.peaks: dict[str, int] = {}
+        self.plan = ""
 
-    def part(self, start: float, stop: float) -> "Watch":
-        """For a stage whose own [0, 1] is [start, stop] of this one's."""
-        return Watch(scaled(self.progress, start, stop), self.cancel)
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """One stage."""
+        started = time.perf_counter()
+        yield
+        self.seconds[name] = time.perf_counter() - started
+
+    def take(self, network: Network) -> None:
+        """What the network's stages took."""
+        self.peaks, self.plan = network.peaks, network.words
+        self.seconds["load"] = network.load_s
 
 
-def segment(job: Job, engines: Engines, watch: Watch) -> NeuralParts:
+def segment(job: Job, engines: Engines, watch: Watch) -> FoundParts:
     """Find the parts of a mesh; raises `AppError` kinds, `Cancelled` when told to stop."""
     return _within_memory(lambda: _segment(job, engines, watch), job.settings)
 
@@ -90,13 +104,13 @@ def answer_click(
     return _within_memory(lambda: _answer_click(job, place, engines, watch), job.settings)
 
 
-def _segment(job: Job, engines: Engines, watch: Watch) -> NeuralParts:
-    seconds: dict[str, float] = {}
+def _segment(job: Job, engines: Engines, watch: Watch) -> FoundParts:
+    report = _Report()
     encoded = _find(job, engines)
     kept = encoded.masks.get(mask_key_of(job.settings)) if encoded else None
     if encoded is None or kept is None:
-        encoded, kept = _ask(job, encoded, engines, watch, seconds)
-    with _stage(seconds, "label"):
+        encoded, kept = _ask(job, encoded, engines, watch, report)
+    with report.stage("label"):
         labelling: FaceLabelling = engines.pool.run(
             "partwise.p3sam.faces:label_faces",
             encoded.with_prompts(job.settings.prompt_count),
@@ -107,24 +121,22 @@ def _segment(job: Job, engines: Engines, watch: Watch) -> NeuralParts:
             progress=watch.part(_ASKED, 1.0).progress,
             cancel=watch.cancel,
         )
-    return NeuralParts(_number(labelling.source_labels, job.mesh), seconds)
+    labels = _number(labelling.source_labels, job.mesh)
+    return FoundParts(labels, report.seconds, report.peaks, report.plan)
 
 
 def _answer_click(
     job: Job, place: tuple[float, float, float], engines: Engines, watch: Watch
 ) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
-    from partwise.p3sam import pipeline
-
     encoded = _find(job, engines)
     prepared = encoded.prepared if encoded else _prepare(job, engines, watch.part(0, 0.3))
-    with _lease(engines, watch.part(0.3, 0.5)) as model:
-        if encoded is None:
-            encoded = _encode(job, prepared, model, watch.part(0.5, 0.8))
-        watch.cancel.raise_if_cancelled()
-        watch.progress(Progress("Asking for masks", 0.8))
-        sample = click.nearest_sample(prepared, np.asarray(place, dtype=np.float64))
-        found = pipeline.predict_point(model, encoded.features, prepared, sample, job.settings)
-    _require_numbers(found.ious, "predicted IoUs", job.settings.precision)
+    stages = (CLICK,) if encoded else (ENCODE, CLICK)
+    network = Network(prepared, job.settings, engines, stages, watch)
+    if encoded is None:
+        encoded = EncodedMesh(prepared, network.encode(watch.part(0.3, 0.8)))
+        engines.encoded.keep(job.mesh_key, job.settings, encoded)
+    sample = click.nearest_sample(prepared, np.asarray(place, dtype=np.float64))
+    found = network.ask_at(encoded.features, sample, watch.part(0.8, 1.0))
     masks = click.face_masks(prepared, encoded.face_samples(), found.masks)
     engines.encoded.keep(job.mesh_key, job.settings, encoded)
     return masks, found.ious
@@ -147,32 +159,25 @@ def _ask(
     encoded: EncodedMesh | None,
     engines: Engines,
     watch: Watch,
-    seconds: dict[str, float],
+    report: "_Report",
 ) -> tuple[EncodedMesh, KeptMasks]:
     """Encode if need be, and predict the best mask of every prompt; both are kept."""
     if encoded is None:
-        with _stage(seconds, "prepare"):
+        with report.stage("prepare"):
             prepared = _prepare(job, engines, watch.part(0, _PREPARED))
-    started = time.perf_counter()
-    from partwise.p3sam import pipeline  # takes a second the first time, with torch
-
-    with _lease(engines, watch.part(_PREPARED, _LOADED)) as model:
-        seconds["load"] = time.perf_counter() - started
-        if encoded is None:
-            with _stage(seconds, "encode"):
-                encoded = _encode(job, prepared, model, watch.part(_LOADED, _ENCODED))
-            engines.encoded.keep(job.mesh_key, job.settings, encoded)
-        with _stage(seconds, "masks"):
-            found = pipeline.predict_masks(
-                model,
-                encoded.features,
-                encoded.with_prompts(job.settings.prompt_count),
-                job.settings,
-                progress=watch.part(_ENCODED, _ASKED).progress,
-                cancel=watch.cancel,
-            )
-    _require_numbers(found.ious, "predicted IoUs", job.settings.precision)
-    engines.pace.note(job.settings.precision, pair_count(job.settings), seconds["masks"])
+    else:
+        prepared = encoded.prepared
+    stages = (MASKS,) if encoded else (ENCODE, MASKS)
+    network = Network(prepared, job.settings, engines, stages, watch)
+    if encoded is None:
+        with report.stage(ENCODE):
+            encoded = EncodedMesh(prepared, network.encode(watch.part(_PREPARED, _ENCODED)))
+        engines.encoded.keep(job.mesh_key, job.settings, encoded)
+    with report.stage(MASKS):
+        found = network.ask(encoded, watch.part(_ENCODED, _ASKED))
+    report.take(network)
+    engines.pace.is_on_gpu = network.is_on_gpu
+    engines.pace.note(job.settings.precision, pair_count(job.settings), report.seconds[MASKS])
     kept = KeptMasks.pack(found.masks, found.ious)
     encoded.masks[mask_key_of(job.settings)] = kept
     engines.encoded.keep(job.mesh_key, job.settings, encoded)
@@ -192,34 +197,6 @@ def _prepare(job: Job, engines: Engines, watch: Watch) -> "PreparedMesh":
     return cast("PreparedMesh", prepared)
 
 
-def _encode(job: Job, prepared: "PreparedMesh", model: "P3SAMModel", watch: Watch) -> EncodedMesh:
-    from partwise.p3sam import pipeline
-
-    features = pipeline.encode_points(
-        model,
-        prepared,
-        precision=job.settings.encoder_precision,
-        progress=watch.progress,
-        cancel=watch.cancel,
-    )
-    _require_numbers(features, "features", job.settings.encoder_precision)
-    return EncodedMesh(prepared, features)
-
-
-def _require_numbers(values: NDArray[np.float32], what: str, precision: str) -> None:
-    """Raise `WeightsError` when the network answers with infinities or with no numbers."""
-    bad = values.size - np.count_nonzero(np.isfinite(values))
-    if not bad:
-        return
-    todo = "fetch them again with `cli.py weights fetch p3sam`"
-    if precision != "fp32":
-        todo = f"choose fp32 in place of {precision}; if the same happens then, {todo}"
-    raise WeightsError(
-        f"P3-SAM answered with {bad:,} of {values.size:,} {what} that are not finite numbers, as "
-        f"it does when its weights are damaged. What to do: {todo}."
-    )
-
-
 def _within_memory(work: Callable[[], T], settings: P3SamSettings) -> T:
     """Do the work; raises `MemoryBudgetError` when torch, numpy or a worker runs out of memory."""
     try:
@@ -235,21 +212,6 @@ def _within_memory(work: Callable[[], T], settings: P3SamSettings) -> T:
         "many faces. Choose fewer points or a smaller preset, then fewer prompts in one pass.",
         needed_bytes=needed,
     )
-
-
-@contextmanager
-def _lease(engines: Engines, watch: Watch) -> "Iterator[P3SAMModel]":
-    watch.progress(Progress("Loading P3-SAM", 0.0))
-    with engines.manager.use(P3SAM, cancel=watch.cancel) as lease:
-        engines.pace.is_on_gpu = next(lease.module.parameters()).device.type != "cpu"  # seen now
-        yield cast("P3SAMModel", lease.module)
-
-
-@contextmanager
-def _stage(seconds: dict[str, float], name: str) -> Iterator[None]:
-    started = time.perf_counter()
-    yield
-    seconds[name] = time.perf_counter() - started
 
 
 def _number(labels: NDArray[np.int64], mesh: SourceMesh) -> NDArray[np.int32]:

@@ -27,10 +27,11 @@ class Pace:
         with self._lock:
             return precision in self._measured
 
-    def seconds_for(self, precision: str, pairs: int) -> float:
-        """How long so many pairs take."""
+    def seconds_for(self, precision: str, pairs: int, *, is_on_gpu: bool | None = None) -> float:
+        """How long so many pairs take; is_on_gpu: None = where models run here."""
+        place = self.is_on_gpu if is_on_gpu is None else is_on_gpu
         with self._lock:
-            pace = self._measured.get(precision)
+            pace = self._measured.get(precision) if place == self.is_on_gpu else None
         if pace is None:
-            pace = _GPU_PAIRS_S if self.is_on_gpu else _CPU_PAIRS_PER_CORE_S * (os.cpu_count() or 1)
+            pace = _GPU_PAIRS_S if place else _CPU_PAIRS_PER_CORE_S * (os.cpu_count() or 1)
         return pairs / pace

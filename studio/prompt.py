@@ -10,6 +10,7 @@ from partwise.p3sam.settings import P3SamSettings
 from studio import p3sam
 from studio.candidates import Candidates, Point, build_candidates
 from studio.catalog import P3SAM, SEGMENT, Engines
+from studio.p3sam_network import Watch
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +32,6 @@ def run(
     started = time.perf_counter()
     engines.choose(SEGMENT, P3SAM)
     job = p3sam.Job(request.mesh, request.mesh_key, request.settings)
-    masks, ious = p3sam.answer_click(job, request.place, engines, p3sam.Watch(progress, cancel))
+    masks, ious = p3sam.answer_click(job, request.place, engines, Watch(progress, cancel))
     logger.info("answered a point prompt in %.2f s", time.perf_counter() - started)
     return build_candidates(request.mesh, request.place, masks, ious.tolist())

@@ -236,6 +236,8 @@ def report(document: Document, kind: str) -> dict[str, Any]:
         "engine_reason": run.engine_reason,
         "settings": run.settings,
         "seconds": {**run.stage_seconds, "total": run.elapsed_s},
+        "peak_bytes": run.stage_peaks,
+        "memory_plan": run.memory_plan,
         "edited": kind == PARTS and document.segmentation is not None and document.can_undo,
         "parts": [_part_json(row) for row in part_rows(document, kind)],
     }

@@ -18,6 +18,8 @@ from studio import p3sam
 from studio.catalog import AUTO, P3SAM, SEGMENT, EngineChoice, Engines
 from studio.configuration import Configuration
 from studio.document import Document, Part, PartSet, Run
+from studio.p3sam import FoundParts
+from studio.p3sam_network import Watch
 
 logger = logging.getLogger(__name__)
 
@@ -140,9 +142,9 @@ def run(
     started = time.perf_counter()
     choice = choose_engine(engines, request.engine, request.options, request.mesh_key)
     work = _by_p3sam if choice.name == P3SAM else _by_geometry
-    labels, stage_seconds = work(request, engines, progress, cancel)
+    found = work(request, engines, progress, cancel)
     elapsed_s = time.perf_counter() - started
-    parts = name_parts(labels, request.mesh)
+    parts = name_parts(found.face_labels, request.mesh)
     logger.info(
         "segmented %d faces into %d parts in %.2f s (%s)",
         len(request.mesh.faces),
@@ -157,18 +159,17 @@ def run(
             engine=choice.name,
             engine_reason=choice.reason,
             settings=asdict(request.options.of(choice.name)),
-            stage_seconds=stage_seconds,
+            stage_seconds=found.stage_seconds,
             elapsed_s=elapsed_s,
+            stage_peaks=found.stage_peaks,
+            memory_plan=found.plan,
         ),
     )
 
 
-Labelled = tuple[NDArray[np.int32], dict[str, float]]
-
-
 def _by_geometry(
     request: SegmentRequest, engines: Engines, progress: ProgressCallback, cancel: CancelToken
-) -> Labelled:
+) -> FoundParts:
     mesh = request.mesh
     segmentation: Segmentation = engines.pool.run(
         "partwise.geometric.segment:segment_mesh",
@@ -181,15 +182,14 @@ def _by_geometry(
         progress=progress,
         cancel=cancel,
     )
-    return segmentation.face_labels, dict(segmentation.stage_seconds)
+    return FoundParts(segmentation.face_labels, dict(segmentation.stage_seconds))
 
 
 def _by_p3sam(
     request: SegmentRequest, engines: Engines, progress: ProgressCallback, cancel: CancelToken
-) -> Labelled:
+) -> FoundParts:
     job = p3sam.Job(request.mesh, request.mesh_key, request.options.p3sam)
-    found = p3sam.segment(job, engines, p3sam.Watch(progress, cancel))
-    return found.face_labels, found.stage_seconds
+    return p3sam.segment(job, engines, Watch(progress, cancel))
 
 
 def name_parts(face_labels: NDArray[np.int32], mesh: SourceMesh) -> PartSet:

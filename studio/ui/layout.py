@@ -6,6 +6,7 @@ from typing import Any
 import gradio as gr
 
 from partwise import __version__
+from studio.access import may_change_server
 from studio.catalog import GENERATE, GEOMETRIC, LICENCE, SEGMENT
 from studio.configuration import ROOT
 from studio.ui import api, zerogpu
@@ -36,7 +37,12 @@ def build_page(studio: Studio) -> gr.Blocks:
             with gr.Column(min_width=320, elem_classes="pw-main"):
                 segment = _build_tabs(studio)
             with gr.Column(min_width=320, elem_classes="pw-side"):
-                build_memory_panel(studio.monitor, studio.manager)
+                build_memory_panel(
+                    studio.monitor,
+                    studio.manager,
+                    studio.memory.control,
+                    may_change=lambda headers: may_change_server(studio.configuration, headers),
+                )
                 for finished in build_weights_panel(studio).finished:
                     segment.refresh(finished)
                     finished.then(lambda: _header(studio), None, header, **AT_ONCE)

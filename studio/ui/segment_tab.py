@@ -10,6 +10,7 @@ from partwise.core.errors import AppError, ConfigError
 from partwise.p3sam.settings import PRECISIONS
 from studio.candidates import Point
 from studio.catalog import AUTO, GEOMETRIC, P3SAM, find_model
+from studio.configuration import DEFAULT_PRESET
 from studio.segment import (
     MAX_PART_COUNT,
     P3SamChoice,
@@ -27,7 +28,6 @@ from studio.workflow import Studio
 from studio.workspace import Session
 
 FILE_TYPES = [".glb", ".gltf", ".obj", ".ply", ".stl", ".off", ".3mf"]
-DEFAULT_PRESET = "balanced"
 MAX_DIGITS = 12
 CONNECTED, MERGED, NEAREST = "connected", "merged", "nearest"
 BUSY_STATES = ("checking", "queued", "loading", "running", "cancelling")
@@ -165,9 +165,9 @@ class _Page:
             engine = choose_engine(
                 engines, choice.engine, options, document.mesh_key if document else None
             )
+            return views.plan_html(session, engine, options, engines)
         except AppError as err:
             return views.plan_problem_html(err.message)
-        return views.plan_html(session, engine, options, engines)
 
     def _why_no_prompts(self) -> str:
         return find_model(P3SAM).why_unavailable(self.studio.engines.weights_dir) or ""

@@ -9,12 +9,13 @@ from html import escape
 from partwise.geometric.complete import closed_count
 from partwise.geometry.mesh_io import MeshFacts, MeshLimits
 from partwise.geometry.parts import hex_colour
-from partwise.p3sam.cost import peak_bytes
 from partwise.p3sam.settings import P3SamSettings
+from partwise.vram.planner import in_words as plan_in_words
 from studio import results
 from studio.catalog import P3SAM, EngineChoice, Engines, in_words
 from studio.document import Document, Run
 from studio.http import VIEW, file_url
+from studio.p3sam_need import plan_now
 from studio.segment import SegmentOptions, neural_seconds
 from studio.ui.flows import Status
 from studio.ui.viewer import DownloadLink, MaskCandidate, ViewerPart, ViewerState
@@ -229,8 +230,16 @@ def _neural_plan(settings: P3SamSettings, engines: Engines, mesh_key: str | None
     if not seconds:
         return f"{work}: the masks are kept from before, so only the faces are labelled anew"
     basis = "by the last run here" if engines.pace.is_measured(settings.precision) else "assumed"
-    size = peak_bytes(settings) / 2**30
-    return f"{work}: about {in_words(seconds)} ({basis}), {size:.1f} GiB at the peak"
+    memory = _memory_words(settings, engines)
+    return f"{work}: about {in_words(seconds)} ({basis}){memory}"
+
+
+def _memory_words(settings: P3SamSettings, engines: Engines) -> str:
+    """How the memory is planned, before the mesh is prepared."""
+    plan = plan_now(engines, settings)
+    if plan is None:
+        return "; the GPU tells its memory when the first model is loaded"
+    return f"; {escape(plan_in_words(plan))}"
 
 
 def plan_problem_html(message: str) -> str:

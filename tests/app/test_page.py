@@ -11,6 +11,7 @@ import pytest
 import trimesh
 from PIL import Image
 
+from partwise.vram.safetensors_file import build_header
 from studio.configuration import ROOT
 from studio.workflow import Studio
 from tests.app.support import bodies, wait_until, write_glb
@@ -214,8 +215,13 @@ def test_the_header_and_the_plan_follow_weights_that_come_and_go(
     page.upload(bodies_glb)
     page.wait_for_state("ready")
     file = studio.engines.weights_dir / "p3sam.safetensors"
-    file.write_bytes(b"weights")
+    file.write_bytes(b"broken")
     try:
+        page.page.locator("#preset input[value=preview]").check()
+        page.page.locator("#plan", has_text="not a complete safetensors file").wait_for()
+        file.write_bytes(build_header({"mlp.0.weight": ("F32", (0,))}))
+        page.page.locator("#preset input[value=balanced]").check()
+        page.page.locator("#plan", has_text="30,000 points, 150 prompts").wait_for()
         page.page.locator("#preset input[value=preview]").check()
         page.page.locator("#plan", has_text="15,000 points, 75 prompts").wait_for()
         page.page.reload()

@@ -15,18 +15,22 @@ from studio.catalog import (
     Engines,
     find_file,
     in_words,
-    register_models,
+    neural_components,
 )
 from studio.encoded import EncodedMeshes
 from studio.pace import Pace
+from tests.memory_support import memory_of
 
 
 @pytest.fixture
 def engines(tmp_path: Path) -> Engines:
-    manager = ModelManager(find_device(), VramSettings(), on_event=lambda _: None)
-    register_models(manager, tmp_path)
+    device, settings = find_device(), VramSettings()
+    manager = ModelManager(device, settings)
+    for spec in neural_components(tmp_path):
+        manager.register(spec)
     return Engines(
         manager,
+        memory_of(device, manager, settings),
         WorkerPool(spare=0),
         WorkerLimits(1, 1),
         tmp_path,

@@ -15,6 +15,7 @@ from partwise.core.errors import Cancelled, MemoryBudgetError, MeshError, Weight
 from partwise.core.progress import CancelToken, Progress, ignore_progress
 from partwise.core.worker import WorkerLimits, WorkerPool
 from partwise.p3sam import pipeline
+from partwise.p3sam.cost import WEIGHT_BYTES
 from partwise.p3sam.model import TINY
 from partwise.p3sam.settings import P3SamSettings
 from partwise.vram.component import LoadOrder
@@ -25,6 +26,7 @@ from studio.catalog import P3SAM, SEGMENT, Engines
 from studio.encoded import EncodedMeshes
 from studio.p3sam import Job, Watch
 from studio.pace import Pace
+from tests.memory_support import memory_of
 from tests.p3sam_support import filled
 from tests.studio.meshes import boxes, source_mesh
 
@@ -59,11 +61,15 @@ def engines(weights: Path, built: list[torch.nn.Module]) -> Iterator[Engines]:
         built.append(filled(TINY))
         return built[-1]
 
-    manager = ModelManager(find_device(), VramSettings())
-    manager.register(ComponentSpec(P3SAM, "P3-SAM", build))
+    device, settings = find_device(), VramSettings()
+    manager = ModelManager(device, settings)
+    manager.register(
+        ComponentSpec(P3SAM, "P3-SAM", build, count_bytes=lambda precision: WEIGHT_BYTES)
+    )
     pool = WorkerPool(spare=0)
     yield Engines(
         manager,
+        memory_of(device, manager, settings),
         pool,
         WorkerLimits(60, 1 << 30),
         weights.parent,
@@ -128,7 +134,7 @@ def test_too_little_memory_for_the_network_says_what_to_try(
 ) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(pipeline, step, fail)
-        with pytest.raises(MemoryBudgetError, match=r"300 points and 4 prompts.*fewer points"):
+        with pytest.raises(MemoryBudgetError, match=r"300 points.*ran out.*fewer points"):
             p3sam.segment(JOB, engines, watch())
     assert "masks" in stages_of(engines)
 

@@ -1,0 +1,30 @@
+"""What the next job needs, and what it would need under other settings, for a diagnosis."""
+
+from partwise.vram.plan import Plan, Preferences
+from partwise.vram.readings import ManagerStatus, MemoryReading
+from studio.catalog import P3SAM, Engines, find_model
+from studio.configuration import DEFAULT_PRESET, Configuration
+from studio.diagnosis import Alternative
+from studio.p3sam_need import Run, need_of
+from studio.what_if import alternatives_to, plan_with_need, room_in
+
+
+def next_job(
+    configuration: Configuration,
+    engines: Engines,
+    reading: MemoryReading,
+    status: ManagerStatus,
+    wanted: Preferences,
+) -> tuple[Plan | None, tuple[Alternative, ...]]:
+    """P3-SAM's plan with the page's first preset in a server's memory, and its alternatives.
+
+    None and nothing where its weights are missing or nobody tells how much memory there is.
+    """
+    if find_model(P3SAM).why_unavailable(configuration.app.weights_dir):
+        return None, ()
+    plan_with = plan_with_need(
+        room_in(reading, status),
+        lambda preset: need_of(Run(configuration.p3sam_settings(preset)), engines),
+    )
+    others = alternatives_to(plan_with, DEFAULT_PRESET, wanted, tuple(configuration.presets))
+    return plan_with(DEFAULT_PRESET, wanted), others
