@@ -170,11 +170,17 @@ class Engines:
         return " ".join(_stamp(find_file(file, self.weights_dir)) for file in files)
 
     def choose(
-        self, job: str, requested: str = AUTO, *, neural_s: float | None = None
+        self,
+        job: str,
+        requested: str = AUTO,
+        *,
+        neural_s: float | None = None,
+        fits: bool = True,
     ) -> EngineChoice:
         """The engine for a job; raises `WeightsError` when the requested one cannot run here.
 
-        neural_s: how long the neural engine would take; too long, and “auto” takes the other.
+        neural_s: how long the neural engine would take; fits: whether its plan fits in memory. Too
+        long or too much, and “auto” takes the other.
         """
         model = next(model for model in NEURAL_MODELS if model.job == job)
         if requested not in (AUTO, GEOMETRIC, model.name):
@@ -184,10 +190,11 @@ class Engines:
         problem = model.why_unavailable(self.weights_dir)
         if requested == model.name and problem:
             raise WeightsError(problem)
-        neural = EngineChoice(model.name, model.title, "", self.pace.is_on_gpu)
+        is_on_gpu = self.memory.device.read().is_gpu
+        neural = EngineChoice(model.name, model.title, "", is_on_gpu)
         if requested == model.name:
             return replace(neural, reason="chosen by you")
-        if requested == AUTO and not problem and (neural_s or 0.0) <= self.auto_limit_s:
+        if requested == AUTO and not problem and fits and (neural_s or 0.0) <= self.auto_limit_s:
             return replace(neural, reason="its weights are here")
         reason = (
             "chosen by you"
@@ -196,6 +203,9 @@ class Engines:
             if model.missing_files(self.weights_dir)
             else f"this version of Partwise does not run {model.title} here"
             if problem
+            else f"{model.title} does not fit in the memory that may be used here; choose it as "
+            "the engine to see what it needs"
+            if not fits
             else f"{model.title} would take about {in_words(neural_s or 0.0)} at this preset here; "
             "choose it as the engine to run it all the same"
         )

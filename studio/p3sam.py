@@ -176,8 +176,9 @@ def _ask(
     with report.stage(MASKS):
         found = network.ask(encoded, watch.part(_ENCODED, _ASKED))
     report.take(network)
-    engines.pace.is_on_gpu = network.is_on_gpu
-    engines.pace.note(job.settings.precision, pair_count(job.settings), report.seconds[MASKS])
+    if not network.is_on_host:  # the pace is that of the place where models run
+        engines.pace.is_on_gpu = engines.memory.device.read().computes_on_gpu
+        engines.pace.note(job.settings.precision, pair_count(job.settings), report.seconds[MASKS])
     kept = KeptMasks.pack(found.masks, found.ious)
     encoded.masks[mask_key_of(job.settings)] = kept
     engines.encoded.keep(job.mesh_key, job.settings, encoded)

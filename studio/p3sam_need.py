@@ -122,7 +122,9 @@ class _Builder:
     def _masks(self) -> Stage:
         settings = self.run.settings
         seconds = self.engines.pace.seconds_for(
-            settings.precision, pair_count(settings), is_on_gpu=self.is_gpu
+            settings.precision,
+            pair_count(settings),
+            is_on_gpu=self.is_gpu and self.engines.pace.is_on_gpu,
         )
         options = tuple(
             self._option(

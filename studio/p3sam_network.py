@@ -59,9 +59,9 @@ class Network:
         self._job = PlannedJob(engines.memory, need_of(run, engines), watch.cancel)
 
     @property
-    def is_on_gpu(self) -> bool:
-        """Whether the stages that ran last did so on a GPU."""
-        return self._job.plan.is_on_gpu
+    def is_on_host(self) -> bool:
+        """Whether the stages that ran last did so on the CPU although there is a GPU."""
+        return self._job.plan.is_on_host
 
     @property
     def peaks(self) -> dict[str, int]:

@@ -15,10 +15,11 @@ from partwise.geometry.parts import default_part_names
 from partwise.p3sam.cost import pair_count
 from partwise.p3sam.settings import P3SamSettings
 from studio import p3sam
-from studio.catalog import AUTO, P3SAM, SEGMENT, EngineChoice, Engines
+from studio.catalog import AUTO, P3SAM, SEGMENT, EngineChoice, Engines, find_model
 from studio.configuration import Configuration
 from studio.document import Document, Part, PartSet, Run
 from studio.p3sam import FoundParts
+from studio.p3sam_need import plan_now
 from studio.p3sam_network import Watch
 
 logger = logging.getLogger(__name__)
@@ -123,9 +124,17 @@ def choose_engine(
     engines: Engines, requested: str, options: SegmentOptions, mesh_key: str | None = None
 ) -> EngineChoice:
     """The engine that `run` would take; raises as `Engines.choose` does."""
-    return engines.choose(
-        SEGMENT, requested, neural_s=neural_seconds(engines, options.p3sam, mesh_key)
-    )
+    seconds = neural_seconds(engines, options.p3sam, mesh_key)
+    fits = requested != AUTO or not seconds or _fits(engines, options.p3sam)
+    return engines.choose(SEGMENT, requested, neural_s=seconds, fits=fits)
+
+
+def _fits(engines: Engines, settings: P3SamSettings) -> bool:
+    """Whether P3-SAM could run as far as can be told before the mesh is prepared."""
+    if find_model(P3SAM).why_unavailable(engines.weights_dir):
+        return False
+    plan = plan_now(engines, settings)
+    return plan is None or plan.fits
 
 
 def neural_seconds(engines: Engines, settings: P3SamSettings, mesh_key: str | None) -> float:

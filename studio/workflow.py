@@ -79,7 +79,7 @@ def build_studio(configuration: Configuration) -> Studio:
         app.job_limits,
         app.weights_dir,
         EncodedMeshes(app.feature_cache_bytes),
-        Pace(is_on_gpu=memory.device.read().is_gpu),
+        Pace(is_on_gpu=memory.device.read().computes_on_gpu),
         app.auto_limit_s,
     )
     return Studio(

@@ -26,9 +26,9 @@ def keeps_fp32(key: str) -> bool:
     return not is_quantizable(key)
 
 
-# Root mean square of the features' error over that of the features, fp32 weights as the measure:
-# the full-size model with regenerated weights, 3000 points (`benchmarks/precision.py`). What trained
-# weights give is not measured.
+# Root mean square of the error over that of the features, fp32 weights as the measure: the model in
+# full size with regenerated weights, 3000 points (`benchmarks/precision.py`). What trained weights
+# give is not measured.
 MEASURED = {"bf16": 0.0125, "fp16": 0.0016, "int8": 0.032, "int4": 0.37}
 
 

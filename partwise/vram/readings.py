@@ -133,6 +133,11 @@ class DeviceReading:
         """Whether models run on a GPU."""
         return self.kind is not DeviceKind.CPU
 
+    @property
+    def computes_on_gpu(self) -> bool:
+        """Whether they run at a GPU's speed: a simulated one has a CPU's."""
+        return self.is_gpu and not self.is_simulated
+
 
 @dataclass(frozen=True)
 class HostReading:

@@ -14,6 +14,7 @@ from model_manager import ComponentSpec, ModelManager
 from partwise.core.errors import Cancelled, MemoryBudgetError, MeshError, WeightsError
 from partwise.core.progress import CancelToken, Progress, ignore_progress
 from partwise.core.worker import WorkerLimits, WorkerPool
+from partwise.geometric.segment import SegmentSettings
 from partwise.p3sam import pipeline
 from partwise.p3sam.cost import WEIGHT_BYTES
 from partwise.p3sam.model import TINY
@@ -22,10 +23,11 @@ from partwise.vram.component import LoadOrder
 from partwise.vram.device import find_device
 from partwise.vram.settings import VramSettings
 from studio import p3sam
-from studio.catalog import P3SAM, SEGMENT, Engines
+from studio.catalog import AUTO, GEOMETRIC, P3SAM, SEGMENT, Engines
 from studio.encoded import EncodedMeshes
 from studio.p3sam import Job, Watch
 from studio.pace import Pace
+from studio.segment import SegmentOptions, choose_engine
 from tests.memory_support import memory_of
 from tests.p3sam_support import filled
 from tests.studio.meshes import boxes, source_mesh
@@ -245,3 +247,15 @@ def test_a_mesh_without_area_is_refused_in_words(engines: Engines) -> None:
     ):
         with pytest.raises(MeshError, match="degenerate"):
             ask(replace(JOB, mesh=mesh, mesh_key="no area"))
+
+
+def test_auto_takes_the_built_in_engine_when_no_plan_fits_and_says_so(engines: Engines) -> None:
+    options = SegmentOptions(SegmentSettings(), JOB.settings)
+    assert choose_engine(engines, AUTO, options).name == P3SAM
+    engines.memory.control.set_budget(0.25)
+    choice = choose_engine(engines, AUTO, options)
+    assert choice.name == GEOMETRIC
+    assert "does not fit in the memory" in choice.reason
+    assert choose_engine(engines, P3SAM, options).name == P3SAM
+    with pytest.raises(MemoryBudgetError, match="fewer points"):
+        p3sam.segment(JOB, engines, watch())
