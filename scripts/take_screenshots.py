@@ -1,10 +1,13 @@
-"""Take the README's three pictures of the real app: light, dark, and 390 pixels wide.
+"""Take the README's pictures of the real app: light, dark, 390 pixels wide, a job on a small card.
 
 Needs chromium (or PARTWISE_CHROMIUM). Start with: python scripts/take_screenshots.py
 """
 
+import contextlib
 import socket
 import sys
+import tempfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from playwright.sync_api import Page
@@ -13,35 +16,66 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from scripts.chromium import headless_chromium  # noqa: E402
+from scripts.make_checkpoint import P3SAM_FILE, p3sam_shapes, write_checkpoint  # noqa: E402
 from studio.configuration import load_configuration  # noqa: E402
 from studio.ui.launch import launch_page  # noqa: E402
 from studio.workflow import build_studio  # noqa: E402
 
 FOLDER = ROOT / "assets" / "screenshots"
 WIDE, PHONE = {"width": 1440, "height": 1180}, {"width": 390, "height": 1600}
+PANEL = {"width": 1440, "height": 1400}
+SMALL_CARD = {"PARTWISE_VRAM_SIMULATED_GIB": "8", "PARTWISE_VRAM_BUDGET_GIB": "1.4"}
 
 
 def main() -> None:
     """Serve the app, use it, take the pictures."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    studio = build_studio(load_configuration(environment={}, overrides={"port": port}))
-    page = launch_page(studio, block=False)
     FOLDER.mkdir(parents=True, exist_ok=True)
-    try:
-        with headless_chromium() as browser:
+    with headless_chromium() as browser, tempfile.TemporaryDirectory() as weights:
+        with _served({}) as address:
             for name, scheme, size in (
                 ("light", "light", WIDE),
                 ("dark", "dark", WIDE),
                 ("phone", "light", PHONE),
             ):
                 context = browser.new_context(color_scheme=scheme, viewport=size)
-                _take(context.new_page(), f"http://127.0.0.1:{port}/", name)
+                _take(context.new_page(), address, name)
                 context.close()
+        write_checkpoint(Path(weights) / P3SAM_FILE, p3sam_shapes())
+        with _served(SMALL_CARD, weights_dir=Path(weights)) as address:
+            for name, scheme in (("memory-light", "light"), ("memory-dark", "dark")):
+                context = browser.new_context(color_scheme=scheme, viewport=PANEL)
+                _take_at_work(context.new_page(), address, name)
+                context.close()
+
+
+@contextlib.contextmanager
+def _served(environment: Mapping[str, str], **overrides: object) -> Iterator[str]:
+    """A running app with its own settings; its address."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    overrides = {"port": port, **overrides}
+    studio = build_studio(load_configuration(environment=environment, overrides=overrides))
+    page = launch_page(studio, block=False)
+    try:
+        yield f"http://127.0.0.1:{port}/"
     finally:
         page.close()
         studio.close()
+
+
+def _take_at_work(page: Page, address: str, name: str) -> None:
+    """The panel in the middle of a job on a card that is too small for it as it is."""
+    page.goto(address)
+    page.click("#examples button[data-name=robot]")
+    page.wait_for_function("() => !document.querySelector('#segment').disabled")
+    page.check("#preset input[value=quality]")
+    page.click("#segment")
+    page.locator("#segment-viewer", has_text="Predicting masks").wait_for(timeout=180_000)
+    page.wait_for_timeout(8000)  # some of the timeline
+    page.locator("#memory-panel").screenshot(path=str(FOLDER / f"{name}.png"))
+    page.click("#segment-cancel")
+    page.wait_for_function("() => !document.querySelector('#segment').disabled", timeout=60_000)
 
 
 def _take(page: Page, address: str, name: str) -> None:

@@ -313,10 +313,9 @@ class _Encoder:
         return self._inputs() + count * width * (_EXACT + self.item) + cast
 
     def gather_peak(self, point_num: int) -> int:
-        """From voxels to points on the host."""
-        width, item = self.widths.feature_width, self.item
-        widened = 0 if item == _EXACT else (item + _EXACT) * point_num
-        return width * max(item * (self.voxels[0] + point_num), widened)
+        """From voxels to points on the host, by numpy."""
+        halves = 0 if self.item == _EXACT else self.item * self.voxels[0]
+        return self.widths.feature_width * (_EXACT * (self.voxels[0] + point_num) + halves)
 
     def largest(self) -> int:
         """The largest single tensor."""

@@ -91,9 +91,9 @@ def encode_points(
             torch.from_numpy(voxels.features).to(device),
             curve_orders,
             check,
-        ).cpu()  # points that share a voxel take no room on the device
-    features = features[torch.from_numpy(voxels.inverse)]
-    return features.float().numpy()
+        ).cpu()
+    # gathered by numpy: points that share a voxel take no room on the device, a simulated one too
+    return features.float().numpy()[voxels.inverse]
 
 
 def predict_masks(

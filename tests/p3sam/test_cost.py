@@ -134,7 +134,16 @@ def test_the_peak_of_encoding_is_that_of_a_trace(
 ) -> None:
     voxels = voxels_of(name, count)
     found = encode_bytes(count_levels(voxels.grid), count, precision=precision, is_gpu=is_gpu)
-    assert_close(found, traced_encode(voxels, precision, is_gpu))
+    traced = traced_encode(voxels, precision, is_gpu)
+    if not is_gpu:  # numpy's gather of the points' features, which a trace of tensors cannot see
+        traced.peak_bytes = max(traced.peak_bytes, gather_bytes(len(voxels.grid), count, precision))
+        traced.largest_bytes = max(traced.largest_bytes, 512 * 4 * count)
+    assert_close(found, traced)
+
+
+def gather_bytes(voxel_count: int, point_count: int, precision: str) -> int:
+    of_voxels = 4 if precision == "fp32" else 4 + 2
+    return 512 * (of_voxels * voxel_count + 4 * point_count)
 
 
 @pytest.mark.parametrize(("count", "batch", "chunk", "precision", "is_gpu", "is_streamed"), MASKS)
