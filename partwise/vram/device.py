@@ -79,7 +79,7 @@ class DeviceDoor(Protocol):
         """Let the allocator's peaks begin anew."""
 
     def set_budget(self, budget_bytes: int | None) -> None:
-        """The most that Partwise may hold on a GPU from now on; None lifts the limit."""
+        """The most that Partwise may hold where models run from now on; None lifts the limit."""
 
     def processes(self) -> tuple[GpuProcess, ...] | None:
         """Who holds memory of the GPU, the most first; None when the driver does not say."""
@@ -140,7 +140,7 @@ class Device:
         uuid = cuda.uuid_of(torch) if is_live else None
         driver = self._nvml.read(uuid, with_process=is_due)
         if self._is_torch_for_cpu or (torch and self._kind_of(torch) is DeviceKind.CPU):
-            return _cpu_reading(driver)
+            return replace(_cpu_reading(driver), budget_bytes=self._budget_bytes)
         if driver.gpu is not None:
             if is_due:
                 self._note_context(driver.gpu.process_bytes, allocator)
@@ -177,9 +177,18 @@ class Device:
     def computing(self) -> Iterator[None]:
         """Stands around everything that allocates for a stage; within it the budget holds."""
         torch = self._torch()
-        if torch is not None:
-            self._enforce_budget(torch)
-        yield
+        if torch is None or self._kind_of(torch) is not DeviceKind.CPU:
+            if torch is not None:
+                self._enforce_budget(torch)
+            yield
+        elif self._budget_bytes is None:  # counting costs a little, so only where there is a limit
+            yield
+        else:
+            from partwise.vram.host_budget import HostBudget
+            from partwise.vram.meter import AllocationMeter
+
+            with AllocationMeter(HostBudget(lambda: self._budget_bytes)):
+                yield
 
     def give_back(self) -> None:
         """Empty the caches, torch's and the C library's; collects nothing."""
@@ -209,7 +218,7 @@ class Device:
             torch.cuda.reset_peak_memory_stats()
 
     def set_budget(self, budget_bytes: int | None) -> None:
-        """The most that Partwise may hold on a GPU; kept in mind until it is used."""
+        """The most that Partwise may hold where models run; kept in mind until it is used."""
         self._budget_bytes = budget_bytes
         torch = self._torch()
         if torch is not None and (cuda.is_live(torch) or self._kind_of(torch) is DeviceKind.MPS):
