@@ -46,7 +46,9 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class _Answer:
+class Answer:
+    """What a model answers. features: (N, 512). masks: (K, N). ious: (K,)."""
+
     weight_bytes: int
     features: NDArray[np.float32]
     masks: NDArray[np.bool_]
@@ -59,7 +61,7 @@ def measure(
     """The difference of each precision but fp32 on one mesh; raises when an answer is no number."""
     wanted = _answer(weights, "fp32", prepared, settings, is_tiny)
     return {
-        precision: _difference(_answer(weights, precision, prepared, settings, is_tiny), wanted)
+        precision: difference(_answer(weights, precision, prepared, settings, is_tiny), wanted)
         for precision in PRECISIONS
         if precision != "fp32"
     }
@@ -67,7 +69,7 @@ def measure(
 
 def _answer(
     weights: Path, precision: str, prepared: PreparedMesh, settings: P3SamSettings, is_tiny: bool
-) -> _Answer:
+) -> Answer:
     import torch
 
     with torch.device("meta"):
@@ -77,10 +79,11 @@ def _answer(
     masks = predict_masks(model, features, prepared, settings)
     if not np.isfinite(features).all() or not np.isfinite(masks.ious).all():
         raise ArithmeticError(f"{precision}: the answers are not finite numbers")
-    return _Answer(loaded.weight_bytes, features, masks.masks, masks.ious)
+    return Answer(loaded.weight_bytes, features, masks.masks, masks.ious)
 
 
-def _difference(found: _Answer, wanted: _Answer) -> Difference:
+def difference(found: Answer, wanted: Answer) -> Difference:
+    """How far `found` is from `wanted`, of the same mesh and prompts."""
     gap = found.features.astype(np.float64) - wanted.features
     either = np.count_nonzero(found.masks | wanted.masks)
     return Difference(
@@ -102,8 +105,8 @@ def main(arguments: list[str] | None = None) -> int:
     settings = replace(P3SamSettings(), point_num=options.points, prompt_num=_PROMPTS)
     prepared = prepare_mesh(*figure_mesh(_FACES), settings=settings)
     found = measure(options.weights, prepared, settings, is_tiny=options.tiny)
-    for precision, difference in found.items():
-        print(json.dumps({"precision": precision, **asdict(difference)}))
+    for precision, gap in found.items():
+        print(json.dumps({"precision": precision, **asdict(gap)}))
     return 0
 
 
