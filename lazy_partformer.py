@@ -20,7 +20,8 @@ class LazyPartFormer:
     """Calls a component of the manager, under a lease for the time of the call.
 
     With `unload_after` the component leaves the device after each call, also after one that failed
-    or was cancelled, unless somebody else uses it. Attributes are those of the loaded module: the
+    or was cancelled, unless somebody else uses it; the host keeps its weights for a while, so that
+    the next call need not read them from the disk. Attributes are those of the loaded module: the
     first touch loads it, and it then stays until the idle time is over. A method fetched so takes a
     lease of its own for each call; other values are handed out as they are, so read tensors under
     `manager.use` instead.
@@ -49,10 +50,10 @@ class LazyPartFormer:
                 return lease.module(*args, **kwargs)
         finally:
             if self._unload_after:
-                self.unload()
+                self._manager.unload(self._component, keep_on_host=True)
 
     def unload(self) -> None:
-        """Unload the component now, unless it is in use."""
+        """Unload the component now, off the host too, unless it is in use."""
         self._manager.unload(self._component)
 
     def __getattr__(self, name: str) -> Any:

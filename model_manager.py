@@ -19,7 +19,6 @@ from partwise.core.progress import CancelToken, ProgressCallback, ignore_progres
 from partwise.vram.component import ComponentSpec, Lease, Placement, Slot, with_reason
 from partwise.vram.device import DeviceDoor
 from partwise.vram.host import free_host_bytes
-from partwise.vram.idle import IdleTimer
 from partwise.vram.readings import (
     ComponentState,
     EventKind,
@@ -30,6 +29,7 @@ from partwise.vram.readings import (
 from partwise.vram.residency import Residency
 from partwise.vram.runner import LocalRunner, Runner
 from partwise.vram.settings import VramSettings
+from partwise.vram.tiers import Tiers
 
 if TYPE_CHECKING:
     from torch import nn
@@ -69,18 +69,15 @@ class ModelManager:
         on_event: Callable[[MemoryEvent], None] = lambda event: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._device = device
         self._settings = settings
         self._runner = runner or LocalRunner(device, free_host_bytes, settings.host_cache_bytes)
-        self._on_event = on_event
         self._clock = clock
-        self._slots = Residency()
-        self._lock = threading.RLock()  # taken itself: Condition.__enter__ can be killed half-way
-        self._changed = threading.Condition(self._lock)
+        self._slots = Residency(self._runner.kept_bytes)
+        self._lock, self._changed = self._slots.lock, self._slots.changed
         self._closing = CancelToken()
-        self._last_use = clock()
-        self._is_awake = False  # whether models may have a process of their own now
-        self._idle = IdleTimer(self.unload_idle, self._next_due, self._changed, clock)
+        self._tiers = Tiers(
+            self._slots, self._runner, device, settings, on_event=on_event, clock=clock
+        )
 
     def register(self, spec: ComponentSpec) -> None:
         """Make a component known; nothing is loaded. Raises ValueError for a name used twice."""
@@ -116,7 +113,9 @@ class ModelManager:
             self._acquire(slot, lease, order, self._clock() + limit_s)
             yield lease
         finally:
-            self._settle(slot, lease)
+            self._tiers.settle(slot, lease)
+            if self._closing.is_cancelled:
+                self._close_if_unused()
 
     def prefetch(self, name: str, precision: str | None = None) -> None:
         """Read a component's weights to the host meanwhile; returns at once.
@@ -135,31 +134,21 @@ class ModelManager:
 
         keep_on_host: its weights stay in the host's memory for a while, so that it is soon back.
         """
-        return self._unload([self._slot(name)], "on request", keep_on_host=keep_on_host)
+        return self._tiers.unload([self._slot(name)], "on request", keep_on_host=keep_on_host)
 
     def unload_all_models(self, *, wait_s: float = 0.0) -> UnloadReport:
         """Unload all; wait up to `wait_s` for those in use, which else stay and are named."""
         with self._lock:
             slots = list(self._slots)
             self._changed.wait_for(lambda: not any(slot.leases for slot in slots), wait_s)
-        report = self._unload(slots, "on request")
+        report = self._tiers.unload(slots, "on request")
         if not report.in_use:
-            self._rest()
+            self._tiers.rest()
         return report
 
     def unload_idle(self) -> UnloadReport:
         """Move down what nobody has used for its time; the manager's own thread calls this."""
-        settings = self._settings
-        with self._lock:
-            now = self._clock()
-            idle = self._slots.idle(now, settings.idle_unload_s)
-            parked = self._slots.parked(now, settings.host_keep_s)
-            is_over = (due := self._rest_due()) is not None and due <= now
-        for slot in parked:
-            self._unload_slot(slot, "unused on the host", keep_on_host=False)
-        if is_over:
-            self._rest()
-        return self._unload(idle, f"idle for {settings.idle_unload_s:.0f} s", keep_on_host=True)
+        return self._tiers.unload_idle()
 
     def get_p3sam_model(self) -> "nn.Module":
         """Load P3-SAM and return it, for scripts. It is not leased: it may be unloaded when idle
@@ -196,23 +185,18 @@ class ModelManager:
 
     def note_loss(self, why: str) -> None:
         """The process that the models lived in is gone, so none is loaded any more."""
-        with self._lock:
-            known = [slot for slot in self._slots if not slot.is_claimed]  # others see it fail
-            lost = [slot for slot in known if slot.loaded or slot.kept_bytes]
-            for slot in lost:
-                slot.clear()
-            self._changed.notify_all()
-        titles = ", ".join(slot.spec.title for slot in lost) or "the models' process"
-        self._on_event(MemoryEvent(EventKind.WORKER, titles, detail=why))
+        self._tiers.note_loss(why)
 
     def shutdown(self) -> None:
-        """Unload what is idle, let nothing load any more, end the thread; waiting callers raise."""
+        """Let nothing load any more, end the thread, unload; waiting callers raise.
+
+        What is in use goes when its last user has done.
+        """
         self._closing.cancel()
         with self._lock:
             self._changed.notify_all()
-        self._idle.stop()
-        if not self.unload_all_models().in_use:
-            self._runner.close()
+        self._tiers.stop()
+        self._close_if_unused()
 
     @property
     def _precision(self) -> str:
@@ -222,6 +206,10 @@ class ModelManager:
     def _slot(self, name: str) -> Slot:
         with self._lock:
             return self._slots.slot(name)
+
+    def _close_if_unused(self) -> None:
+        if not self.unload_all_models().in_use:
+            self._runner.close()
 
     def _acquire(self, slot: Slot, lease: Lease, order: "_Order", deadline: float) -> None:
         """Get the lease, step by step: evict who is in the way, load, or wait and look again."""
@@ -240,11 +228,11 @@ class ModelManager:
 
     def _make_way(self, victim: Slot, slot: Slot) -> None:
         if victim.is_abandoned:
-            self._unload_slot(victim, "was left half-way", keep_on_host=False)
+            self._tiers.unload_one(victim, "was left half-way", keep_on_host=False)
         elif victim is slot:
-            self._unload_slot(victim, "is wanted in another form", keep_on_host=False)
+            self._tiers.unload_one(victim, "is wanted in another form", keep_on_host=False)
         else:
-            self._unload_slot(victim, f"makes room for {slot.spec.title}", keep_on_host=True)
+            self._tiers.unload_one(victim, f"makes room for {slot.spec.title}", keep_on_host=True)
 
     def _next_step(self, slot: Slot, lease: Lease, wanted: Placement) -> Slot | None:
         """Under the lock: take the lease, or claim the load, or name an idle one to evict."""
@@ -273,6 +261,7 @@ class ModelManager:
 
     def _load(self, slot: Slot, lease: Lease, order: "_Order") -> None:
         started, placement = self._clock(), order.placement
+        self._tiers.wake()
         try:
             loaded = self._runner.load(
                 slot.spec,
@@ -283,20 +272,20 @@ class ModelManager:
             )
         except BaseException as err:
             lines = str(err).splitlines() or [type(err).__name__]
-            self._tell(EventKind.FAILED, slot, started, detail=lines[0][:_LONGEST_DETAIL])
+            detail = lines[0][:_LONGEST_DETAIL]
+            self._tiers.tell(EventKind.FAILED, slot, started, detail=detail)
             raise
         with self._lock:
             slot.fill(loaded)
             self._grant(slot, lease)
-            self._is_awake = True
-            self._idle.start()
             self._changed.notify_all()
-        self._tell(EventKind.LOAD, slot, started, loaded.weight_bytes, loaded.precision)
+        self._tiers.tell(EventKind.LOAD, slot, started, loaded.weight_bytes, loaded.precision)
 
     def _prefetch(self, slot: Slot, precision: str) -> None:
         started = self._clock()
         if slot.spec.why_unavailable():
             return
+        self._tiers.wake()
         try:
             self._runner.prefetch(slot.spec, precision, self._closing)
         except (AppError, MemoryError, OSError, RuntimeError) as err:
@@ -304,89 +293,7 @@ class ModelManager:
             return
         with self._lock:
             if slot.is_away:
-                slot.clear(self._runner.kept_bytes(slot.spec.name), self._clock())
+                slot.clear(self._clock())
             size = slot.kept_bytes
-            self._idle.start()
             self._changed.notify_all()
-        self._tell(EventKind.PREFETCH, slot, started, size)
-
-    def _settle(self, slot: Slot, lease: Lease) -> None:
-        """Give back a lease, or an unfinished load or unload; harmless when there is neither."""
-        with self._lock:
-            now = self._last_use = self._clock()
-            if slot.is_claimed_by(lease):
-                slot.clear(self._runner.kept_bytes(slot.spec.name), now)
-            if lease in slot.leases:
-                slot.leases.discard(lease)
-                slot.idle_since = now
-            lease.end()
-            self._changed.notify_all()
-
-    def _unload(
-        self, slots: list[Slot], reason: str, *, keep_on_host: bool = False
-    ) -> UnloadReport:
-        started, before = self._clock(), self._device.own_bytes()
-        freed = {
-            slot.spec.name: size
-            for slot in slots
-            if (size := self._unload_slot(slot, reason, keep_on_host=keep_on_host)) >= 0
-        }
-        with self._lock:
-            in_use = tuple(slot.spec.name for slot in slots if slot.leases or slot.is_claimed)
-        after = self._device.own_bytes() if freed else before
-        elapsed_s = self._clock() - started
-        return UnloadReport(tuple(freed), in_use, sum(freed.values()), before, after, elapsed_s)
-
-    def _unload_slot(self, slot: Slot, reason: str, *, keep_on_host: bool) -> int:
-        """Drop an idle component; its bytes, or -1 when there is nothing to drop or it is in use.
-
-        One that only the host keeps is dropped there, unless it is to be kept there.
-        """
-        started, claim = self._clock(), Lease(slot.spec.name)
-        try:
-            with self._lock:
-                is_parked = slot.state is ComponentState.PARKED and not keep_on_host
-                if not (slot.is_idle or is_parked or slot.is_abandoned):
-                    return -1
-                size = slot.loaded.weight_bytes if slot.loaded else slot.kept_bytes
-                slot.claim(claim, ComponentState.UNLOADING)
-            (self._runner.park if keep_on_host else self._runner.drop)(slot.spec.name)
-        finally:
-            self._settle(slot, claim)
-        kind = EventKind.PARK if slot.kept_bytes else EventKind.UNLOAD
-        self._tell(kind, slot, started, size, reason)
-        return size
-
-    def _rest(self) -> None:
-        """End the process that models live in, unless it is at work."""
-        with self._lock:
-            self._last_use = self._clock()
-        if self._runner.rest():
-            self._is_awake = False
-            self._on_event(
-                MemoryEvent(EventKind.WORKER, "The models' process", detail="ended: nothing to do")
-            )
-
-    def _tell(
-        self,
-        kind: EventKind,
-        slot: Slot,
-        started: float,
-        size: int | None = None,
-        detail: str = "",
-    ) -> None:
-        elapsed_s = self._clock() - started
-        self._on_event(MemoryEvent(kind, slot.spec.title, size, elapsed_s, detail))
-
-    def _rest_due(self) -> float | None:
-        """When the models' own process has had nothing to hold for long enough."""
-        keep_s = self._settings.worker_keep_s
-        if not (self._settings.is_isolated and self._is_awake and keep_s):
-            return None
-        is_empty = all(slot.is_away and not slot.kept_bytes for slot in self._slots)
-        return self._last_use + keep_s if is_empty else None
-
-    def _next_due(self) -> float | None:
-        settings = self._settings
-        due = (self._slots.next_due(settings.idle_unload_s, settings.host_keep_s), self._rest_due())
-        return min((time_s for time_s in due if time_s is not None), default=None)
+        self._tiers.tell(EventKind.PREFETCH, slot, started, size)

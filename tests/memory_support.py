@@ -8,7 +8,7 @@ from torch import nn
 
 from model_manager import ComponentSpec, ModelManager
 from partwise.core.progress import CancelToken
-from partwise.vram.component import LoadOrder
+from partwise.vram.component import ONE_AT_A_TIME, LoadOrder
 from partwise.vram.control import MemoryControl
 from partwise.vram.device import DeviceDoor
 from partwise.vram.job import JobMemory, PlannedJob
@@ -44,7 +44,7 @@ def expected(component: str, stage: int) -> float:
     return 64.0 * sum(range(stage, ROWS + stage)) * VALUES[component]
 
 
-VALUES = {"a": 2.0, "b": 3.0}
+VALUES = {"a": 2.0, "b": 3.0, "c": 5.0}
 
 
 def need_of(component: str, weight_bytes: int, *, may_use_cpu: bool) -> JobNeed:
@@ -111,8 +111,10 @@ def build_world(
     capacity_bytes: int,
     widths: dict[str, int],
     failures: Failures | None = None,
+    *,
+    group: str | None = ONE_AT_A_TIME,
 ) -> World:
-    """widths: of each component's square weight matrix."""
+    """widths: of each component's square weight matrix. group: of them all."""
     device = SimulatedDevice(capacity_bytes, context_bytes=CONTEXT, failures=failures)
     settings = VramSettings(idle_unload_s=0, host_keep_s=0, lease_timeout_s=30, reserve_gib=0)
     monitor = MemoryMonitor(device, settings)
@@ -122,7 +124,8 @@ def build_world(
     control = WatchedControl(device, settings)
     control.plans = []
     for name, width in widths.items():
-        manager.register(ComponentSpec(name, name.upper(), _builder(width, VALUES[name])))
+        spec = ComponentSpec(name, name.upper(), builder(width, VALUES[name]), group=group)
+        manager.register(spec)
     memory = JobMemory(
         device,
         manager,
@@ -135,11 +138,14 @@ def build_world(
     return World(device, manager, memory, control, {n: w * w * 4 for n, w in widths.items()})
 
 
-def _builder(width: int, value: float) -> Callable[[LoadOrder], nn.Module]:
+def builder(width: int, value: float) -> Callable[[LoadOrder], nn.Module]:
+    """A square matrix that holds one value, in the ordered precision."""
+
     def build(order: LoadOrder) -> nn.Module:
+        dtype = torch.bfloat16 if order.precision == "bf16" else torch.float32
         with torch.device("meta"):
             module = nn.Linear(width, width, bias=False)
-        weight = order.empty((width, width), torch.float32).fill_(value)
+        weight = order.empty((width, width), dtype).fill_(value)
         module.weight = nn.Parameter(weight, requires_grad=False)
         return module
 

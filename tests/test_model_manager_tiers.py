@@ -1,5 +1,6 @@
 """Down the tiers: from the device to the host, to the disk, to a process that ended."""
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 
@@ -185,11 +186,33 @@ def test_the_models_process_ends_when_nothing_has_been_in_it_for_a_while(
     assert tiers.runner.rest_count == 1
 
 
+@pytest.mark.parametrize("is_read_ahead", [False, True])
+def test_a_process_in_which_nothing_could_be_loaded_ends_as_well(
+    make: Callable[..., Tiers], is_read_ahead: bool
+) -> None:
+    tiers = make(idle_unload_s=10, host_keep_s=10, worker_keep_s=30, is_isolated=True)
+
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("torn")
+
+    tiers.runner.load = tiers.runner.prefetch = fail  # type: ignore[assignment,method-assign]
+    if is_read_ahead:
+        tiers.manager.prefetch("a")
+        _spin_until(lambda: all(thread.name != "prefetch" for thread in threading.enumerate()))
+    else:
+        with pytest.raises(RuntimeError, match="torn"):
+            tiers.use("a")
+    tiers.clock.now = 31
+    tiers.manager.unload_idle()
+    assert tiers.runner.rest_count == 1
+
+
 def test_a_lost_process_leaves_nothing_loaded_and_the_next_use_loads_again(
     make: Callable[..., Tiers],
 ) -> None:
     tiers = make()
     tiers.use("a")
+    tiers.runner.lose()
     tiers.manager.note_loss("ended with code 139")
     assert tiers.state("a") is ComponentState.NOT_LOADED
     assert tiers.events[-1].kind is EventKind.WORKER

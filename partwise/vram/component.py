@@ -128,15 +128,21 @@ class Slot:
     gone with the thread.
     """
 
-    def __init__(self, spec: ComponentSpec) -> None:
+    def __init__(self, spec: ComponentSpec, kept_bytes: Callable[[], int] = lambda: 0) -> None:
+        """kept_bytes: what the host keeps of it while it is not loaded; may change at any time."""
         self.spec = spec
         self.loaded: Loaded | None = None
-        self.kept_bytes = 0  # on the host, while it is not loaded
+        self._kept_bytes = kept_bytes
         self.leases: weakref.WeakSet[Lease] = weakref.WeakSet()
         self.idle_since = 0.0
         self.parked_since = 0.0
         self._claim: weakref.ref[Lease] | None = None  # who loads or unloads it at this moment
         self._claimed_state = ComponentState.NOT_LOADED
+
+    @property
+    def kept_bytes(self) -> int:
+        """What the host keeps of it at this moment; counts only while it is not loaded."""
+        return self._kept_bytes()
 
     @property
     def state(self) -> ComponentState:
@@ -181,10 +187,10 @@ class Slot:
         """Take the loaded component and end the claim."""
         self.loaded, self._claim = loaded, None
 
-    def clear(self, kept_bytes: int = 0, now: float = 0.0) -> None:
-        """Let go of the component and of the claim; `kept_bytes` of it stay on the host."""
+    def clear(self, now: float = 0.0) -> None:
+        """Let go of the component and of the claim; the host may keep its weights from now on."""
         self.loaded, self._claim = None, None
-        self.kept_bytes, self.parked_since = kept_bytes, now
+        self.parked_since = now
 
     @property
     def is_abandoned(self) -> bool:

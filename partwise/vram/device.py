@@ -35,7 +35,7 @@ from partwise.vram.settings import VramSettings
 from partwise.vram.simulated import SimulatedDevice
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
 _PROCESS_LIST_EVERY_S = 1.0
 NO_GPU = "No GPU here; Partwise runs on the CPU."
@@ -83,12 +83,6 @@ class DeviceDoor(Protocol):
 
     def processes(self) -> tuple[GpuProcess, ...] | None:
         """Who holds memory of the GPU, the most first; None when the driver does not say."""
-
-    def place(self, module: "nn.Module") -> None:
-        """Move a module's weights onto the device; raises what torch raises."""
-
-    def discard(self, module: "nn.Module") -> None:
-        """Drop a module's weights, whoever still holds the module, and give the memory back."""
 
 
 class Device:
@@ -233,17 +227,6 @@ class Device:
             own_pids={os.getpid(), *self._worker_pids()},
             must_hold_own=is_live,
         )
-
-    def place(self, module: "nn.Module") -> None:
-        """Move a module's weights onto the device; raises what torch raises."""
-        torch = self._need_torch()
-        self._enforce_budget(torch)
-        module.to(self._kind_of(torch).value)
-
-    def discard(self, module: "nn.Module") -> None:
-        """Drop a module's weights, also for who still holds the module, as a traceback may."""
-        module.to("meta")
-        self.give_back()
 
     def close(self) -> None:
         """Give the driver's library back."""

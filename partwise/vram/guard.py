@@ -42,6 +42,7 @@ _TEXTS = (  # the first that is found decides; all in lower case
         r"|(?:cuda|execution) failed with error 2\b",
     ),
 )
+MAX_RETRIES = 3
 _UNITS = {"bytes": 1, "kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40}
 _AMOUNT = r"([\d.]+) (bytes|[KMGT]iB)"
 
@@ -91,7 +92,7 @@ class Guard:
         replan: Callable[[Plan, Failure], Plan | None],
         free: Callable[[], None],
         tell: Callable[[MemoryEvent], None],
-        max_retries: int = 3,
+        max_retries: int = MAX_RETRIES,
     ) -> None:
         if max_retries < 0:
             raise ValueError(f"max_retries is {max_retries}; give 0 or more")
@@ -270,9 +271,11 @@ def _last_words(failure: Failure, tried: list[Plan], subject: str, needed: int) 
         )
     ways = "; ".join(dict.fromkeys(_way(plan, failure.stage) for plan in tried))
     last = tried[-1]
-    room = size_words(last.room_bytes)
+    needs, room = size_words(needed), size_words(last.room_bytes)
+    about = "" if needs.startswith("less") else "about "
+    # others took it meanwhile: what may be used now is not what the plan was made for
+    may = "may be used" if needed > last.room_bytes else "could be used when it was planned"
     return (
-        f"{job} stopped in “{subject}”: {_WHERE[failure.kind]} ran out. It needs about "
-        f"{size_words(needed)}; {room} may be used. Tried: {ways}. {_ADVICE[failure.kind]} "
-        f"{last.advice}".strip()
+        f"{job} stopped in “{subject}”: {_WHERE[failure.kind]} ran out. It needs {about}{needs}; "
+        f"{room} {may}. Tried: {ways}. {_ADVICE[failure.kind]} {last.advice}".strip()
     )

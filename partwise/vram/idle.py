@@ -29,11 +29,13 @@ class IdleTimer:
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Start the thread; a second call, or one after `stop`, does nothing."""
-        with self._changed:
-            if self._thread is None and not self._is_stopped:
-                self._thread = threading.Thread(target=self._run, name="idle-unload", daemon=True)
-                self._thread.start()
+        """Start the thread; a second call, or one after `stop`, does nothing.
+
+        Under the lock, which is not taken here: a thread killed in doing so would keep it.
+        """
+        if self._thread is None and not self._is_stopped:
+            self._thread = threading.Thread(target=self._run, name="idle-unload", daemon=True)
+            self._thread.start()
 
     def stop(self) -> None:
         """End the thread and wait for it."""

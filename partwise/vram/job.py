@@ -4,6 +4,7 @@ Knows stages, components and bytes; what a stage computes is its caller's.
 """
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
@@ -14,7 +15,7 @@ from partwise.core.progress import CancelToken, ProgressCallback, ignore_progres
 from partwise.vram.component import Lease, Placement
 from partwise.vram.control import MemoryControl
 from partwise.vram.device import DeviceDoor
-from partwise.vram.guard import Failure, Guard
+from partwise.vram.guard import MAX_RETRIES, Failure, Guard
 from partwise.vram.host import HostMemory
 from partwise.vram.monitor import MemoryMonitor
 from partwise.vram.peaks import MeasuredPeaks
@@ -88,6 +89,7 @@ class PlannedJob:
         self.peaks: dict[str, int] = {}  # bytes by stage, as measured
         self.load_s = 0.0  # until stages had their weights, together
         self._plans: list[str] = []
+        self._failures: Counter[str] = Counter()  # by stage
         self.plan = self._first_plan(need)
 
     @property
@@ -126,7 +128,7 @@ class PlannedJob:
         progress: ProgressCallback,
     ) -> T:
         memory, step = self._memory, planned.stage(stage)
-        for name in planned.evict:
+        for name in _leaving(planned, step):
             memory.models.unload(name, keep_on_host=True)
         placement, started = Placement(planned.precision, planned.is_on_host), time.perf_counter()
         with memory.models.use(
@@ -137,7 +139,8 @@ class PlannedJob:
             with memory.monitor.stage(step.title) as watch:
                 result = work(lease, step)
         self.peaks[stage] = watch.memory.peak_bytes
-        if watch.memory.reserved_bytes is not None:  # there is an allocator to ask
+        is_known = watch.memory.reserved_bytes is not None  # there is an allocator to ask
+        if is_known and not planned.is_on_host:
             key = (step.component, stage, planned.precision)
             memory.peaks.note(
                 *key,
@@ -147,7 +150,12 @@ class PlannedJob:
         return result
 
     def _read_ahead(self, planned: Plan, step: StagePlan) -> None:
-        """Bring the next stage's weights to the host while this one computes."""
+        """Bring the next stage's weights to the host while this one computes.
+
+        Not where models compute on the host and the plan has room for one stage's weights alone.
+        """
+        if planned.is_staged and not planned.is_on_gpu:
+            return
         following = planned.stages[planned.stages.index(step) + 1 :]
         other = next((s.component for s in following if s.component != step.component), None)
         if other is not None:
@@ -168,6 +176,7 @@ class PlannedJob:
 
     def _replan(self, failed: Plan, failure: Failure) -> Plan | None:
         memory, room = self._memory, self._memory.room()
+        self._failures[failure.stage] += 1
         if room is None:
             return None
         found = next_plan(
@@ -177,6 +186,7 @@ class PlannedJob:
             memory.control.preferences(),
             failure.observed_bytes,
             stage=failure.stage,
+            is_last=self._failures[failure.stage] >= MAX_RETRIES,
         )
         if found is None:
             return None
@@ -193,3 +203,9 @@ class PlannedJob:
         self._plans.append(in_words(found))
         event = MemoryEvent(EventKind.PLAN, found.job, found.peak_bytes, detail=self._plans[-1])
         memory.monitor.record(event)
+
+
+def _leaving(planned: Plan, step: StagePlan) -> tuple[str, ...]:
+    """Who must not be on the device during a stage."""
+    own = [stage.component for stage in planned.stages if stage.component != step.component]
+    return (*planned.evict, *dict.fromkeys(own if planned.is_staged else ()))

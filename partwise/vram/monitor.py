@@ -54,7 +54,7 @@ class MemoryMonitor:
         self._busy_count = 0
         self._stage_count = 0
         self._watches: list[PeakWatch] = []
-        self._last_state = ""
+        self._last_state = self._last_fault = ""
         self._sampling = threading.Lock()  # one reader of the device at a time
         self._lock = threading.Lock()  # the rings and counts
         self._wake = threading.Event()
@@ -206,10 +206,20 @@ class MemoryMonitor:
 
     def _sample(self) -> None:
         while not self._stopping:
-            self.sample_now()
+            self._try_to_sample()
             rate = self._settings.sample_hz_busy if self.is_busy else self._settings.sample_hz_idle
             self._wake.wait(1 / rate)
             self._wake.clear()
+
+    def _try_to_sample(self) -> None:
+        """One failed reading must not be the last; the log has each fault once."""
+        try:
+            self.sample_now()
+            self._last_fault = ""
+        except (OSError, RuntimeError) as err:
+            if str(err) != self._last_fault:
+                logger.warning("memory could not be read: %s", err)
+            self._last_fault = str(err)
 
     def _keep(self, event: MemoryEvent) -> None:
         with self._lock:

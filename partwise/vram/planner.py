@@ -37,6 +37,7 @@ _QUALITY = {
     Rung.CPU: 4,
 }
 _QUANTIZED = (Rung.WHOLE, Rung.EIGHT_BIT, Rung.FOUR_BIT, Rung.CPU)
+_CLEARLY_LESS = 0.95
 _FREE_RUNGS = (Rung.SMALLER, Rung.EVICT, Rung.STAGED)  # a job may have nothing to give up there
 
 
@@ -65,11 +66,14 @@ def next_plan(
     observed_bytes: int | None = None,
     *,
     stage: str | None = None,
+    is_last: bool = False,
 ) -> Plan | None:
     """The best plan that holds less than one that ran out of memory; None when there is none.
 
     It holds less in the stage that failed (None: the one with the highest peak) and nowhere more,
-    so that no plan comes twice. observed_bytes: all that Partwise held or asked for where the job
+    so that no plan comes twice: a twentieth less, or what is the least of the same quality. The
+    last one to be tried takes no chances: the CPU if that is allowed, else the least of all.
+    observed_bytes: all that Partwise held or asked for where the job
     ran; when that is more than was predicted, the stage's prediction is scaled up. From the CPU
     there is no way back to the device. Raises as `plan` does, and ValueError when `previous` is
     not a plan of this need.
@@ -93,7 +97,26 @@ def next_plan(
         for candidate in _allowed(need, room, preferences, limit)
         if not candidate.missing_bytes and _is_less(candidate, was, limits)
     ]
-    return _to_plan(need, min(candidates, key=_order), []) if candidates else None
+    if not candidates:
+        return None
+    return _to_plan(need, _next_step(candidates, was.peaks[failed_at], failed_at, is_last), [])
+
+
+def _next_step(
+    candidates: list[Candidate], failed_peak: int, failed_at: int, is_last: bool
+) -> Candidate:
+    """Which of the plans that hold less comes next; tiny steps would only use up the retries."""
+
+    def least(candidate: Candidate) -> tuple[object, ...]:
+        return (candidate.peaks[failed_at], *_order(candidate))
+
+    if is_last:
+        on_cpu = [c for c in candidates if c.way.form.rung is Rung.CPU]
+        return min(on_cpu, key=_order) if on_cpu else min(candidates, key=least)
+    best = min(_QUALITY[c.way.form.rung] for c in candidates)
+    alike = [c for c in candidates if _QUALITY[c.way.form.rung] == best]
+    clear = [c for c in alike if c.peaks[failed_at] <= _CLEARLY_LESS * failed_peak]
+    return min(clear, key=_order) if clear else min(alike, key=least)
 
 
 def _is_less(candidate: Candidate, was: Candidate, limits: tuple[int, ...]) -> bool:
@@ -210,11 +233,11 @@ def _order(candidate: Candidate) -> tuple[object, ...]:
         bool(form.quality),
         candidate.seconds,
         RUNGS.index(candidate.rung),
+        way.is_staged,  # the next job finds all weights there, when this one had room for them
         len(way.evict),
         candidate.peak_bytes,
         form.precision,
         way.evict,
-        way.is_staged,
     )
 
 

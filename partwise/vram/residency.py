@@ -3,16 +3,25 @@
 Everything here is called under the manager's lock; nothing here waits, loads or unloads.
 """
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from functools import partial
 
 from partwise.vram.component import ComponentSpec, Lease, Placement, Slot
 from partwise.vram.readings import ComponentState
 
 
 class Residency:
-    """All slots of a manager, by the names of their components."""
+    """All slots of a manager, by the names of their components, and their one lock.
 
-    def __init__(self) -> None:
+    kept_bytes: what the host keeps of a component that is not loaded; asked each time anew, since
+    the host gives up the least recently used when it needs the room.
+    """
+
+    def __init__(self, kept_bytes: Callable[[str], int]) -> None:
+        self.lock = threading.RLock()  # taken itself: Condition.__enter__ can be killed half-way
+        self.changed = threading.Condition(self.lock)
+        self._kept_bytes = kept_bytes
         self._slots: dict[str, Slot] = {}
 
     def __iter__(self) -> Iterator[Slot]:
@@ -22,7 +31,7 @@ class Residency:
         """Make a component known; raises ValueError for a name used twice."""
         if spec.name in self._slots:
             raise ValueError(f"“{spec.name}” is registered already")
-        self._slots[spec.name] = Slot(spec)
+        self._slots[spec.name] = Slot(spec, partial(self._kept_bytes, spec.name))
 
     def slot(self, name: str) -> Slot:
         """The slot of a component; raises ValueError with the known names."""
@@ -94,8 +103,9 @@ class Residency:
         """Bytes of weights by name that the host holds besides `resident_weights`."""
         held = {}
         for s in self:
-            size = s.kept_bytes
-            if s.loaded is not None:
+            if s.loaded is None:
+                size = s.kept_bytes
+            else:
                 size = s.loaded.weight_bytes if s.loaded.is_on_host else s.loaded.host_bytes
             if size:
                 held[s.spec.name] = size

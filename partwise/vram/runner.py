@@ -115,11 +115,15 @@ class LocalRunner:
         """See `Runner.load`."""
         master = self._masters.obtain(spec, precision, cancel=cancel, progress=progress)
         is_only_there = is_on_host or self._device.kind is DeviceKind.CPU
-        module = master.place(_as_it_is if is_only_there else self._device.upload)
-        self._device.settle()
-        with self._lock:
-            self._modules[spec.name] = module
-            (self._on_host.add if is_only_there else self._on_host.discard)(spec.name)
+        try:
+            module = master.place(_as_it_is if is_only_there else self._device.upload)
+            self._device.settle()  # a copy may fail as late as here
+            with self._lock:
+                self._modules[spec.name] = module
+                (self._on_host.add if is_only_there else self._on_host.discard)(spec.name)
+        except BaseException:
+            self._withdraw(spec.name)
+            raise
         return Loaded(
             module,
             master.byte_count,
@@ -187,6 +191,8 @@ class LocalRunner:
             names = list(self._modules)
         for name in names:
             self.drop(name)
+        if self._made is not None:
+            self._made.release_all()
 
     @property
     def _masters(self) -> "HostMasters":

@@ -1,5 +1,6 @@
 """How long models stay loaded, how much memory they may take (`configs/vram.yaml`)."""
 
+import math
 from dataclasses import dataclass
 
 from partwise.vram.plan import PRECISIONS, Ladder
@@ -45,11 +46,11 @@ class VramSettings:
             "host_cache_gib",
             "simulated_gib",
         ):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"{name} is {getattr(self, name)}; give 0 or more")
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name} is {getattr(self, name)}; give a number from 0 up")
         for name in ("lease_timeout_s", "sample_hz_idle", "sample_hz_busy", "history_s"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be more than 0")
+            if not 0 < getattr(self, name) < math.inf:
+                raise ValueError(f"{name} is {getattr(self, name)}; give a number above 0")
         if self.sample_hz_busy < self.sample_hz_idle:
             raise ValueError(
                 f"sample_hz_busy ({self.sample_hz_busy}) is less than sample_hz_idle "

@@ -26,7 +26,7 @@ from partwise.vram.readings import (
 )
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from partwise.vram.meter import AllocationMeter
 
@@ -208,15 +208,6 @@ class SimulatedDevice:
         )
         listed = (process for process in known if process.used_bytes)
         return tuple(sorted(listed, key=lambda process: -(process.used_bytes or 0)))
-
-    def place(self, module: "nn.Module") -> None:
-        """Move a module's weights onto the card; raises `torch.OutOfMemoryError`."""
-        module._apply(self.upload)  # type: ignore[no-untyped-call]
-
-    def discard(self, module: "nn.Module") -> None:
-        """Drop a module's weights, whoever still holds the module, and give the memory back."""
-        module.to("meta")
-        self.give_back()
 
     def others(self, byte_count: int) -> int:
         """Other programs want to hold so many bytes from now on; how many they get."""

@@ -6,7 +6,8 @@ Imported late: it needs torch. Between the disk and the device; knows nn.Module 
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from weakref import WeakValueDictionary
 
 import torch
 from torch import Tensor, nn
@@ -201,13 +202,15 @@ class HostMasters:
         self._can_pin = can_pin
         self._ram_bytes = HostMemory().read().total_bytes if ram_bytes is None else ram_bytes
         self._kept: OrderedDict[tuple[str, str], HostMaster] = OrderedDict()
-        self._building: set[tuple[str, str]] = set()
-        self._changed = threading.Condition()
+        # held weakly: a build ends with its thread, also when that is killed
+        self._building: WeakValueDictionary[tuple[str, str], LoadOrder] = WeakValueDictionary()
+        self._lock = threading.RLock()  # taken itself: Condition.__enter__ can be killed half-way
+        self._changed = threading.Condition(self._lock)
 
     @property
     def total_bytes(self) -> int:
         """Bytes of all masters."""
-        with self._changed:
+        with self._lock:
             return self._sum()
 
     def obtain(
@@ -224,30 +227,30 @@ class HostMasters:
         then nothing of it is kept.
         """
         cancel = cancel or CancelToken()
-        key = spec.name, precision
-        while True:
-            cancel.raise_if_cancelled()
-            with self._changed:
-                if key in self._kept:
-                    self._kept.move_to_end(key)
-                    return self._kept[key]
-                if key not in self._building:
-                    self._building.add(key)
-                    break
-                self._changed.wait(_POLL_S)
+        key, order = (spec.name, precision), LoadOrder(precision, cancel=cancel, progress=progress)
         try:
-            master = self._build(spec, LoadOrder(precision, cancel=cancel, progress=progress))
-            with self._changed:
-                self._kept[key] = master
+            while True:
+                cancel.raise_if_cancelled()
+                with self._lock:
+                    if key in self._kept:
+                        self._kept.move_to_end(key)
+                        return self._kept[key]
+                    if self._building.setdefault(key, order) is order:
+                        break
+                    self._changed.wait(_POLL_S)
+            master = self._build(spec, order)
+            with self._lock:
+                self._keep(master)
             return master
         finally:
-            with self._changed:
-                self._building.discard(key)
-                self._changed.notify_all()
+            with self._lock:
+                if self._building.get(key) is order:
+                    del self._building[key]
+                    self._changed.notify_all()
 
     def find(self, name: str) -> HostMaster | None:
         """The master of a component: the one whose module has weights, else the last one used."""
-        with self._changed:
+        with self._lock:
             found = [kept for kept in reversed(self._kept.values()) if kept.name == name]
         return max(found, key=lambda master: master.is_placed, default=None)
 
@@ -256,19 +259,23 @@ class HostMasters:
 
         A module that still has weights of the CPU keeps them until it is withdrawn.
         """
-        with self._changed:
+        with self._lock:
             released = [self._kept.pop(key) for key in list(self._kept) if key[0] == name]
         return sum(master.byte_count for master in released)
+
+    def release_all(self) -> None:
+        """Forget all masters; see `release`."""
+        with self._lock:
+            self._kept.clear()
 
     def _build(self, spec: ComponentSpec, order: LoadOrder) -> HostMaster:
         precision = order.precision
         expected = spec.count_bytes(precision) or 0
-        self._forget_other_precisions(spec.name, precision)
+        with self._lock:
+            self._forget_other_precisions(spec.name, precision)
         self._make_room(spec, expected)
         slabs = HostSlabs(lambda byte_count: self._make_room(spec, byte_count))
-        module = spec.build(
-            LoadOrder(precision, slabs.empty, cancel=order.cancel, progress=order.progress)
-        )
+        module = spec.build(replace(order, empty=slabs.empty))
         order.cancel.raise_if_cancelled()
         master = HostMaster(spec.name, precision, module, slabs.slabs, on_change=self._note)
         if self._can_pin and self._pinned_bytes() + master.byte_count <= self._limit():
@@ -278,19 +285,28 @@ class HostMasters:
     def _note(self, master: HostMaster) -> None:
         """A module got weights, so its master is kept; or lost them, so it may be given up."""
         if master.is_placed:
-            with self._changed:
-                self._kept[master.key] = master
-                self._kept.move_to_end(master.key)
+            with self._lock:
+                self._keep(master)
         else:
             while self._is_over(0) and self._give_up_oldest():
                 pass
 
+    def _keep(self, master: HostMaster) -> None:
+        """Under the lock: keep it, unless its component has weights in another precision now.
+
+        That one is in use, and this one was read ahead in vain.
+        """
+        self._forget_other_precisions(*master.key)
+        if master.is_placed or all(key[0] != master.name for key in self._kept):
+            self._kept[master.key] = master
+        if master.key in self._kept:
+            self._kept.move_to_end(master.key)
+
     def _forget_other_precisions(self, name: str, precision: str) -> None:
-        """A component is kept in one precision."""
-        with self._changed:
-            for key in [key for key in self._kept if key[0] == name and key[1] != precision]:
-                if not self._kept[key].is_placed:
-                    del self._kept[key]
+        """Under the lock: a component is kept in one precision."""
+        for key in [key for key in self._kept if key[0] == name and key[1] != precision]:
+            if not self._kept[key].is_placed:
+                del self._kept[key]
 
     def _make_room(self, spec: ComponentSpec, needed: int) -> None:
         while (self._is_over(needed) or self._is_short(needed)) and self._give_up_oldest():
@@ -320,12 +336,12 @@ class HostMasters:
 
     def _give_up_oldest(self) -> bool:
         """Forget the least recently used master whose module has no weights; whether there was."""
-        with self._changed:
+        with self._lock:
             key = next((k for k, master in self._kept.items() if not master.is_placed), None)
             return key is not None and self._kept.pop(key) is not None
 
     def _pinned_bytes(self) -> int:
-        with self._changed:
+        with self._lock:
             return sum(master.byte_count for master in self._kept.values() if master.is_pinned)
 
     def _sum(self) -> int:

@@ -9,7 +9,7 @@ from partwise.vram.readings import DeviceKind, DeviceReading, GpuProcess
 from partwise.vram.worker_runner import WorkerRunner
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
 
 class WorkerDevice:
@@ -77,11 +77,3 @@ class WorkerDevice:
         if known is None:
             return None
         return tuple(replace(one, is_ours=True) if one.pid in own else one for one in known)
-
-    def place(self, module: "nn.Module") -> None:
-        """See `DeviceDoor.place`."""
-        self._door.place(module)
-
-    def discard(self, module: "nn.Module") -> None:
-        """See `DeviceDoor.discard`."""
-        self._door.discard(module)

@@ -112,10 +112,10 @@ class WorkerRunner:
         return state.kept.get(name, 0) if state else 0
 
     def rest(self) -> bool:
-        """End the process unless it loads or computes; whether one was ended."""
+        """End the process unless something is loaded in it, or about to be; whether one was."""
         with self._lock:
             link = self._link
-            if link is None or not link.is_alive or self._at_work.get(link):
+            if link is None or not link.is_alive or self._at_work.get(link) or link.loaded:
                 return False
             self._link = None
         link.end("The models' process had nothing more to do and was ended.")

@@ -10,7 +10,7 @@ from tests.vram.fakes import FakeDevice
 
 
 class FakeRunner:
-    """Keeps modules by name; on a `FakeDevice` they are noted as placed and discarded."""
+    """Keeps modules by name; on a `FakeDevice` they are noted as placed and withdrawn."""
 
     def __init__(self, device: FakeDevice | None = None, *, keeps_on_host: bool = False) -> None:
         self.device = device or FakeDevice()
@@ -50,7 +50,7 @@ class FakeRunner:
 
     def park(self, name: str) -> None:
         if (module := self._modules.pop(name, None)) is not None:
-            self.device.discarded.append(module)
+            self.device.withdrawn.append(module)
 
     def drop(self, name: str) -> None:
         self.park(name)
@@ -62,6 +62,11 @@ class FakeRunner:
 
     def kept_bytes(self, name: str) -> int:
         return self._kept.get(name, 0)
+
+    def lose(self) -> None:
+        """End as a process does that crashed."""
+        self._modules.clear()
+        self._kept.clear()
 
     def rest(self) -> bool:
         self.rest_count += 1

@@ -56,21 +56,15 @@ class FakeDevice:
 
     readings: list[DeviceReading] = field(default_factory=lambda: [CPU])
     placed: list[Any] = field(default_factory=list)
-    discarded: list[Any] = field(default_factory=list)
+    withdrawn: list[Any] = field(default_factory=list)
     peak_resets: int = 0
     budget_bytes: int | None = None
 
     def read(self) -> DeviceReading:
         return self.readings.pop(0) if len(self.readings) > 1 else self.readings[0]
 
-    def place(self, module: Any) -> None:
-        self.placed.append(module)
-
-    def discard(self, module: Any) -> None:
-        self.discarded.append(module)
-
     def own_bytes(self) -> int | None:
-        return 100 * (len(self.placed) - len(self.discarded))
+        return 100 * (len(self.placed) - len(self.withdrawn))
 
     def reset_peaks(self) -> None:
         self.peak_resets += 1

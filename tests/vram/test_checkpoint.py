@@ -270,6 +270,7 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
     [
         ("fp32", "safetensors", 4),
         ("bf16", "safetensors", 2),
+        ("fp16", "safetensors", 2),
         ("int8", "safetensors", 1 + 4 / 2048),
         pytest.param("int4", "safetensors", 0.5 + 4 / 64, marks=pytest.mark.slow),
         ("fp32", "pt", 4),

@@ -5,7 +5,6 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import torch
-from torch import nn
 
 from partwise.vram.device import NO_GPU, Device, find_device
 from partwise.vram.nvml import NvmlClient
@@ -134,12 +133,3 @@ def test_the_settings_choose_a_simulated_gpu() -> None:
     assert isinstance(simulated, SimulatedDevice)
     assert simulated.read().total_bytes == 8 * GIB
     assert isinstance(find_device(VramSettings()), Device)
-
-
-def test_discarding_frees_the_weights_of_a_module_somebody_holds() -> None:
-    module = nn.Linear(4, 4)
-    device = Device()
-    device.place(module)
-    device.discard(module)
-    assert module.weight.device == torch.device("meta")
-    assert device.own_bytes()

@@ -276,9 +276,10 @@ def test_no_smaller_plan_ends_in_a_plain_message_with_the_bytes() -> None:
     assert caught.value.available_bytes == 6 * GIB
     assert caught.value.__context__ is None
     assert caught.value.message == (
-        "Segment stopped in “Masks”: the GPU's memory ran out. It needs about 1.0 GiB; 6.0 GiB may "
-        "be used. Tried: prompts in batches of 2; prompts in batches of 1. Close other programs "
-        "that use the GPU, raise the memory budget or allow more ways to fit."
+        "Segment stopped in “Masks”: the GPU's memory ran out. It needs about 1.0 GiB; 6.0 GiB "
+        "could be used when it was planned. Tried: prompts in batches of 2; prompts in batches of "
+        "1. Close other programs that use the GPU, raise the memory budget or allow more ways to "
+        "fit."
     )
     assert bench.events[-1].kind is EventKind.OUT_OF_MEMORY
 

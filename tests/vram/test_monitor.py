@@ -111,6 +111,27 @@ def test_a_stopped_monitor_starts_again() -> None:
     monitor.stop()
 
 
+def test_a_reading_that_fails_is_not_the_last(caplog: pytest.LogCaptureFixture) -> None:
+    device = FakeDevice()
+    monitor = MemoryMonitor(device, FAST)
+    answer, failures = device.read, []
+
+    def read() -> DeviceReading:
+        if len(failures) < 3:
+            failures.append(RuntimeError("the driver is away"))
+            raise failures[-1]
+        return answer()
+
+    device.read = read  # type: ignore[method-assign]
+    monitor.start()
+    deadline = time.monotonic() + 10
+    while not monitor.history():
+        assert time.monotonic() < deadline, "the thread has ended"
+        time.sleep(0.01)
+    monitor.stop()
+    assert caplog.text.count("the driver is away") == 1
+
+
 def test_a_job_is_noted_with_its_seconds_and_its_peak() -> None:
     clock, device = FakeClock(), FakeDevice([gpu(used=2.0), gpu(used=9.0), gpu(used=2.0)])
     monitor = _monitor(device, clock)

@@ -473,3 +473,27 @@ def test_a_need_without_ways_and_a_foreign_plan_are_the_callers_mistakes() -> No
         plan(replace(need, forms=(bare,)), _gpu(8))
     with pytest.raises(ValueError, match="none of"):
         next_plan(plan(need, _gpu(20)), _job(kinds=KINDS[2:]), _gpu(20))
+
+
+def _walk(need: JobNeed, room: Room, wish: Preferences, tries: int) -> list[Plan]:
+    """The plans of a stage that always fails; the last of so many tries takes no chances."""
+    plans = [plan(need, room, wish)]
+    for i in range(1, tries + 1):
+        found = next_plan(plans[-1], need, room, wish, stage="masks", is_last=i == tries)
+        if found is None:
+            break
+        plans.append(found)
+    return plans
+
+
+def test_steps_too_small_to_matter_are_left_out() -> None:
+    need = _job(sizes=(6, 5.99, 3), kinds=KINDS[:1])
+    walked = _walk(need, _gpu(20), Preferences(), 3)
+    batches = [p.stage("masks").knobs["prompt_batch"] for p in walked]
+    assert batches == [32, 32, 2, 2]  # as it is, staged, then smaller in both ways; never 8
+
+
+def test_the_last_try_goes_to_the_cpu_rather_than_fail_once_more() -> None:
+    walked = _walk(_job(), _gpu(40), Preferences(), 3)
+    assert walked[-1].rung is Rung.CPU
+    assert all(p.quality == "" for p in walked)

@@ -16,7 +16,17 @@ def test_the_file_holds_every_setting_and_the_defaults() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"idle_unload_s": -1}, {"history_s": 0}, {"sample_hz_busy": 1}, {"idle": 3}]
+    "wrong",
+    [
+        {"idle_unload_s": -1},
+        {"history_s": 0},
+        {"sample_hz_busy": 1},
+        {"idle": 3},
+        {"budget_gib": "inf"},
+        {"budget_gib": "nan"},
+        {"idle_unload_s": "inf"},
+        {"history_s": "inf"},
+    ],
 )
 def test_senseless_settings_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ConfigError):

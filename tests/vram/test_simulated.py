@@ -285,17 +285,6 @@ def test_an_upload_takes_its_time_and_settling_waits_for_the_rest() -> None:
     assert slept == [pytest.approx(1.5)]
 
 
-def test_a_module_is_placed_and_its_memory_comes_back() -> None:
-    device, module = _device(), nn.Linear(1024, 1024)
-    device.place(module)
-    assert _allocated(device) == 1024 * 1024 * 4 + 1024 * 4
-    with device.computing():
-        assert module(torch.zeros(2, 1024)).shape == (2, 1024)
-    device.discard(module)
-    assert module.weight.device.type == "meta"
-    assert device.own_bytes() == 0
-
-
 def test_threads_compute_side_by_side_and_nothing_is_left() -> None:
     device, errors = _device(GIB), list[BaseException]()
 

@@ -225,6 +225,15 @@ def test_peaks_from_before_are_never_shown(runner: Watched) -> None:
     assert peaks[-1] == WEIGHT_BYTES
 
 
+def test_it_does_not_rest_while_something_is_loaded(runner: Watched) -> None:
+    before = runner.process_ids()
+    assert not runner.rest()
+    assert runner.process_ids() == before
+    runner.park(LINEAR)
+    assert runner.rest()
+    assert not runner.is_alive
+
+
 def test_a_parked_component_is_kept_on_the_host_and_a_dropped_one_is_not(runner: Watched) -> None:
     runner.park(LINEAR)
     assert runner.kept_bytes(LINEAR) == WEIGHT_BYTES
