@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from partwise.core.errors import AppError
 from studio.configuration import Configuration, load_configuration
+from studio.memory_options import add_memory_options, memory_overrides
 from studio.ui.launch import launch_page
 from studio.workflow import build_studio
 
@@ -22,7 +23,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         given = {"host": options.host, "port": options.port, "weights_dir": options.weights}
-        configuration = load_configuration(overrides=given)
+        configuration = load_configuration(
+            overrides=given, memory_overrides=memory_overrides(options)
+        )
         _serve(configuration, open_browser=options.browser)
     except AppError as error:
         sys.stderr.write(f"Partwise: {error.message}\n")
@@ -38,6 +41,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--no-browser", dest="browser", action="store_false", help="do not open the browser"
     )
+    add_memory_options(parser)
     return parser
 
 

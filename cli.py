@@ -6,18 +6,21 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from partwise.core.errors import AppError, ConfigError
 from partwise.core.progress import CancelToken, Progress, ProgressCallback, ignore_progress
 from partwise.p3sam.settings import PRECISIONS
 from partwise.vram.export import status_payload
+from partwise.vram.plan import Preferences
 from studio import generate, load, results, segment, weights
 from studio.catalog import NEURAL_MODELS, find_model
 from studio.configuration import Configuration, load_configuration
 from studio.diagnosis import diagnose
 from studio.document import Document
+from studio.memory_options import add_memory_options, memory_overrides
 from studio.memory_report import memory_text
 from studio.next_job import next_job
 from studio.servers import end_server, may_be_ended
@@ -71,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     memory.add_argument("--free", action="store_true", help="let your running servers unload")
     memory.add_argument("--yes", action="store_true", help="with --free: end stale servers")
     _add_weights_folder(memory)
+    add_memory_options(memory)
     memory.set_defaults(command=_memory)
 
     _add_weights_commands(commands.add_parser("weights", help="the neural models' weights"))
@@ -102,6 +106,7 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--engine", default="auto", help="auto, geometric, p3sam or xpart")
     parser.add_argument("--quiet", action="store_true", help="no progress")
     _add_weights_folder(parser)
+    add_memory_options(parser)
 
 
 def _add_segment_options(parser: argparse.ArgumentParser) -> None:
@@ -149,7 +154,7 @@ def _memory(options: argparse.Namespace) -> int:
         return _free_memory(options)
     with _studio(options) as studio:
         if options.diagnose:
-            return _diagnose(studio)
+            return _diagnose(studio, memory_overrides(options))
         while True:
             reading, status = studio.monitor.sample_now(), studio.manager.get_status()
             payload = json.dumps(status_payload(reading, status), default=str)
@@ -160,30 +165,33 @@ def _memory(options: argparse.Namespace) -> int:
             time.sleep(1)
 
 
-def _diagnose(studio: Studio) -> int:
-    """Speak of a running server when there is one, else of this process."""
+def _diagnose(studio: Studio, given: Mapping[str, object]) -> int:
+    """Speak of a running server when there is one, else of this process.
+
+    given: options of the command line, which the next job's plan then has to respect.
+    """
     seen = see_servers(studio.workspace.root.parent)
     server = next((each.server for each in reversed(seen) if not each.why_stale), None)
-    device = studio.engines.memory.device
-    around = look_around(seen, device, allocator_conflicts(server))
+    around = look_around(seen, studio.memory.device, allocator_conflicts(server))
+    own = studio.memory.control.preferences()
     if server is not None:
         memory = memory_of(server)
         print(f"This is what the server at {server.url} says.")
-        found = next_job(
-            studio.configuration,
-            studio.engines,
-            memory.reading,
-            memory.status,
-            memory.preferences,
-        )
-        print(diagnose(memory.reading, memory.status, *found, around))
+        reading, status = memory.reading, memory.status
+        wanted = _as_given(memory.preferences, own, given)
     else:
-        reading, status = studio.monitor.sample_now(), studio.manager.get_status()
         print("No server of yours runs here; this is what the command line sees.")
-        wanted = studio.memory.control.preferences()
-        found = next_job(studio.configuration, studio.engines, reading, status, wanted)
-        print(diagnose(reading, status, *found, around))
+        reading, status, wanted = studio.monitor.sample_now(), studio.manager.get_status(), own
+    plan, others, why = next_job(studio.configuration, studio.engines, reading, status, wanted)
+    print(diagnose(reading, status, plan, others, around, why_no_plan=why))
     return 0
+
+
+def _as_given(server: Preferences, own: Preferences, given: Mapping[str, object]) -> Preferences:
+    """A server's preferences, with those of this command's options in their place."""
+    fields = {"budget_gib": "budget_bytes", "ladder": "ladder", "weights": "precision"}
+    changed = {fields[key] for key, value in given.items() if key in fields and value is not None}
+    return replace(server, **{name: getattr(own, name) for name in changed})
 
 
 def _free_memory(options: argparse.Namespace) -> int:
@@ -258,7 +266,9 @@ def _is_agreed(question: str) -> bool:
 
 
 def _configuration(options: argparse.Namespace) -> Configuration:
-    return load_configuration(overrides={"weights_dir": options.weights})
+    return load_configuration(
+        overrides={"weights_dir": options.weights}, memory_overrides=memory_overrides(options)
+    )
 
 
 @contextlib.contextmanager

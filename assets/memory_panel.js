@@ -20,7 +20,7 @@ const GLYPH_OF = {
   load: 'load', prefetch: 'load', unload: 'unload', park: 'park', device: 'device', worker: 'device',
   'job start': 'job', 'job end': 'job', stage: 'stage', plan: 'plan', 'step down': 'step', budget: 'budget',
 };
-const memory = { full: null, now: null, points: [], events: [], askedAt: 0, cursor: null, planShape: '', controlShape: '' };
+const memory = { full: null, now: null, points: [], events: [], askedAt: 0, cursor: null, planShape: '', controlShape: '', wasGiven: null };
 const prefix = 'pm' + Math.random().toString(36).slice(2, 8);
 
 const make = (tag, className, text) => {

@@ -25,6 +25,8 @@ function showPlan() {
   const stages = plan.stages.map(([title, knobs, size]) => tableRow([title + (knobs ? ': ' + knobs : ''), gib(size)]));
   find('.pm-plan-lines tbody').replaceChildren(...rows);
   find('.pm-plan-stages tbody').replaceChildren(...stages);
+  if (memory.wasGiven !== plan.given) find('.pm-plan-sum').open = plan.given; // else as a person left it
+  memory.wasGiven = plan.given;
 }
 
 function rungItem([title, state, why]) {

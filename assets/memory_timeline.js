@@ -105,18 +105,19 @@ function addJobs(svg, x) {
 
 function addMarks(svg, x) {
   const start = memory.now.t - memory.full.span;
-  let last = -99;
-  for (const [, at, kind, text] of memory.events) {
+  const shown = memory.events.filter(([, at, kind]) => at >= start && !['job', 'stage', 'plan'].includes(glyphOf(kind)));
+  const edge = find('.pm-plot').clientWidth - RIGHT;
+  const places = shown.map(([, at]) => x(at)); // glyphs of one moment stand side by side
+  for (let i = 1; i < places.length; i += 1) places[i] = Math.max(places[i], places[i - 1] + 11);
+  for (let i = places.length - 1, most = edge - 4; i >= 0; i -= 1, most -= 11) places[i] = Math.min(places[i], most);
+  shown.forEach(([, at, kind, text], i) => {
     const glyph = glyphOf(kind);
-    if (['job', 'stage', 'plan'].includes(glyph) || at < start) continue;
-    const aside = Math.max(0, last + 11 - x(at)); // glyphs of one moment stand side by side
-    last = x(at) + aside;
     const mark = draw('g', { transform: 'translate(' + x(at).toFixed(1) + ' 0)' }, 'mark' + (glyph === 'bad' || glyph === 'step' ? ' bad' : ''));
     mark.append(draw('title', {}), draw('line', { x1: 0, x2: 0, y1: TOP - 2, y2: HEIGHT - BOTTOM }));
-    mark.append(draw('path', { d: GLYPHS[glyph], transform: 'translate(' + aside.toFixed(1) + ' 6)' }));
+    mark.append(draw('path', { d: GLYPHS[glyph], transform: 'translate(' + (places[i] - x(at)).toFixed(1) + ' 6)' }));
     mark.firstChild.textContent = clock(at) + ' ' + text;
     svg.append(mark);
-  }
+  });
 }
 
 function nearest() {

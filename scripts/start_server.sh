@@ -18,7 +18,8 @@ the environment already is kept. --dry-run prints what would be set and started.
   8gb         for a GPU of 8 GiB: all of Partwise within 7 GiB
   12gb        for a GPU of 12 GiB: all of Partwise within 11 GiB
   16gb        for a GPU of 16 GiB: all of Partwise within 15 GiB
-  24gb        for a GPU of 24 GiB: models stay loaded for half an hour
+  24gb        for a GPU of 24 GiB: all of Partwise within 22 GiB; models stay loaded for half an
+              hour
   cpu         no GPU is used, even where there is one
 TEXT
 }

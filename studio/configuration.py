@@ -114,8 +114,12 @@ def load_configuration(
     folder: Path = ROOT / "configs",
     environment: Mapping[str, str] | None = None,
     overrides: Mapping[str, object] | None = None,
+    memory_overrides: Mapping[str, object] | None = None,
 ) -> Configuration:
-    """Read `configs/`, the environment and the command line's `overrides` of AppSettings."""
+    """Read `configs/`, the environment and the command line, which wins.
+
+    overrides: of AppSettings; memory_overrides: of VramSettings; None there means "not given".
+    """
     environment = os.environ if environment is None else environment
     app = load_settings(
         AppSettings,
@@ -125,7 +129,13 @@ def load_configuration(
         overrides=overrides,
     )
     mesh = load_settings(MeshLimits, "mesh", file=folder / "mesh.yaml", environment=environment)
-    vram = load_settings(VramSettings, "vram", file=folder / "vram.yaml", environment=environment)
+    vram = load_settings(
+        VramSettings,
+        "vram",
+        file=folder / "vram.yaml",
+        environment=environment,
+        overrides=memory_overrides,
+    )
     p3sam = load_settings(
         P3SamSettings,
         "p3sam",

@@ -68,6 +68,8 @@ def diagnose(
     plan: Plan | None,
     alternatives: Sequence[Alternative],
     around: Surroundings,
+    *,
+    why_no_plan: str = "",
 ) -> str:
     """The whole diagnosis, as paragraphs; `plan`: of the next job, None when none can be made."""
     paragraphs = (
@@ -75,7 +77,7 @@ def diagnose(
         _holders(reading, status),
         _processes(reading, around.processes),
         _models(status),
-        _next_job(plan),
+        _next_job(plan, why_no_plan),
         _remedies(reading, status, plan, alternatives, around.processes),
         _fragments(reading),
         [f"Allocator settings: {conflict}" for conflict in around.conflicts],
@@ -99,10 +101,10 @@ def _where(reading: MemoryReading) -> Iterator[str]:
             f"Models run on {device.name} with {gib(device.total_bytes)} of memory, of which "
             f"{gib(device.free_bytes)} are free."
         )
-    if device.is_simulated:
-        yield "This GPU is simulated (vram.simulated_gib): its figures are not the machine's."
     if device.sentence:
         yield device.sentence
+    if device.is_simulated:
+        yield "Its size is set by vram.simulated_gib; 0 there is the real device."
     if device.budget_bytes is not None:
         yield f"Partwise may hold {gib(device.budget_bytes)} of it: that is the budget set."
 
@@ -138,7 +140,7 @@ def _table(rows: Sequence[tuple[str, int]]) -> Iterator[str]:
 
 
 def _processes(reading: MemoryReading, processes: tuple[GpuProcess, ...] | None) -> Iterator[str]:
-    if not reading.device.is_gpu:
+    if not reading.device.is_gpu or reading.device.is_simulated:
         return
     if processes is None:
         yield (
@@ -160,9 +162,8 @@ def _processes(reading: MemoryReading, processes: tuple[GpuProcess, ...] | None)
 
 def _models(status: ManagerStatus) -> Iterator[str]:
     for component in status.components:
-        if component.state is ComponentState.UNAVAILABLE:
-            continue
-        yield f"{component.title}: {_state_words(component)}."
+        if component.state is not ComponentState.UNAVAILABLE:
+            yield f"{component.title}: {_state_words(component)}."
 
 
 def _state_words(component: ComponentStatus) -> str:
@@ -174,8 +175,10 @@ def _state_words(component: ComponentStatus) -> str:
     return f"{component.state.value}{kept}"
 
 
-def _next_job(plan: Plan | None) -> Iterator[str]:
+def _next_job(plan: Plan | None, why_none: str) -> Iterator[str]:
     if plan is None:
+        if why_none:
+            yield f"What the next job needs cannot be told. {why_none}"
         return
     yield f"The next job, {plan.job}: {in_words(plan)}"
     yield from (f"  {reason}" for reason in plan.passed_over)
@@ -222,7 +225,8 @@ def _settings_that_fit(plan: Plan, alternatives: Sequence[Alternative]) -> Itera
         best = min(useful, key=lambda other: _cost(other.plan))
         yield (
             f"What would help most: {best.setting}. Then the job takes "
-            f"{_sizes(plan, best.plan)} and fits{_price(best.plan)}."
+            f"{_sizes(plan, best.plan)} and fits in the {gib(best.plan.room_bytes)} that it may "
+            f"use{_price(best.plan)}."
         )
     elif alternatives and not plan.fits:
         nearest = min(alternatives, key=lambda other: other.plan.shortfall_bytes)
@@ -255,7 +259,8 @@ def _settings_that_save(plan: Plan, alternatives: Sequence[Alternative]) -> Iter
 def _sizes(plan: Plan, other: Plan) -> str:
     if plan.is_on_host != other.is_on_host:
         return f"{gib(other.peak_bytes)} of the {'host' if other.is_on_host else 'GPU'}"
-    return f"{gib(other.peak_bytes)} in place of {gib(plan.peak_bytes)}"
+    before, after = gib(plan.peak_bytes), gib(other.peak_bytes)
+    return after if after == before else f"{after} in place of {before}"
 
 
 def _cost(plan: Plan) -> tuple[bool, bool, float]:

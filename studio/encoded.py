@@ -39,16 +39,22 @@ class MaskKey:
 
 @dataclass(frozen=True)
 class KeptMasks:
-    """The best mask of each prompt. packed: (K, ⌈N/8⌉) uint8, eight points a byte. ious: (K,)."""
+    """The best mask of each prompt. packed: (K, ⌈N/8⌉) uint8, eight points a byte. ious: (K,).
+
+    held: see `EncodedMesh`.
+    """
 
     packed: NDArray[np.uint8]
     ious: NDArray[np.float32]
     point_count: int
+    held: str = ""
 
     @classmethod
-    def pack(cls, masks: NDArray[np.bool_], ious: NDArray[np.float32]) -> "KeptMasks":
+    def pack(
+        cls, masks: NDArray[np.bool_], ious: NDArray[np.float32], held: str = ""
+    ) -> "KeptMasks":
         """Keep (K, N) bool masks in an eighth of their bytes."""
-        return cls(np.packbits(masks, axis=1), ious, masks.shape[1])
+        return cls(np.packbits(masks, axis=1), ious, masks.shape[1], held)
 
     def masks(self) -> NDArray[np.bool_]:
         """(K, N) bool."""
@@ -57,10 +63,14 @@ class KeptMasks:
 
 @dataclass
 class EncodedMesh:
-    """A prepared mesh with its (N, 512) float32 features, and what was asked of them."""
+    """A prepared mesh with its (N, 512) float32 features, and what was asked of them.
+
+    held: the precision of the weights behind it, empty where that changed no bit.
+    """
 
     prepared: PreparedMesh
     features: NDArray[np.float32]
+    held: str = ""
     masks: dict[MaskKey, KeptMasks] = field(default_factory=dict)
     _samples: FaceSamples | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)

@@ -21,10 +21,10 @@ def memory_text(reading: MemoryReading, status: ManagerStatus) -> str:
             f"reserved {gib(allocator.reserved_bytes if allocator else None)}, "
             f"peak {gib(allocator.peak_allocated_bytes if allocator else None)}",
             f"Context    {gib(device.context_bytes)}",
-            f"Budget     {_budget(device)}",
             _fragments(device),
         ]
     lines += [
+        f"Budget     {_budget(device)}",
         f"Host       {gib(host.available_bytes)} free of {gib(host.total_bytes)}, "
         f"swap used {gib(host.swap_used_bytes)}",
         f"Partwise   {gib(host.app_rss_bytes)} and {gib(host.worker_rss_bytes)} "

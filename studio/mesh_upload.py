@@ -116,6 +116,10 @@ class Upload:
             await form.close()
 
     def _take(self, form: FormData) -> MeshTask:
+        given = [name for name, _ in form.multi_items()]
+        twice = next((name for name in given if given.count(name) > 1), None)
+        if twice is not None:
+            raise ConfigError(f"“{twice[:60]}” was sent more than once. Send it once.")
         files = {key: value for key, value in form.items() if isinstance(value, UploadFile)}
         fields = {key: value for key, value in form.items() if isinstance(value, str)}
         mesh, labels = files.pop("mesh", None), files.pop("labels", None)

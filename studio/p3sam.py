@@ -23,9 +23,10 @@ from partwise.p3sam import click
 from partwise.p3sam.cost import pair_count, peak_bytes
 from partwise.p3sam.settings import P3SamSettings
 from partwise.p3sam.votes import vote
+from partwise.vram.plan import PRECISIONS
 from studio.catalog import P3SAM, Engines
 from studio.encoded import EncodedMesh, KeptMasks, mask_key_of
-from studio.p3sam_need import CLICK, ENCODE, MASKS
+from studio.p3sam_need import CLICK, ENCODE, MASKS, plan_now
 from studio.p3sam_network import Network, Watch
 
 if TYPE_CHECKING:
@@ -93,8 +94,27 @@ def has_masks(engines: Engines, mesh_key: str, settings: P3SamSettings) -> bool:
     """Whether the masks that a run would need are kept from an earlier one."""
     if not engines.encoded.is_of(engines.weights_stamp(P3SAM)):
         return False
+    return _kept(engines, mesh_key, settings)[1] is not None
+
+
+def _kept(
+    engines: Engines, mesh_key: str, settings: P3SamSettings
+) -> tuple[EncodedMesh | None, KeptMasks | None]:
+    """What is kept of a mesh and no worse than what would come of asking anew."""
     encoded = engines.encoded.find(mesh_key, settings)
-    return encoded is not None and mask_key_of(settings) in encoded.masks
+    masks = encoded.masks.get(mask_key_of(settings)) if encoded else None
+    if encoded is None or not (encoded.held or (masks and masks.held)):
+        return encoded, masks
+    now = plan_now(engines, settings)
+    if now is None or not now.fits:
+        return encoded, masks
+
+    def is_worse(held: str) -> bool:
+        return bool(held) and PRECISIONS.index(held) > PRECISIONS.index(now.precision)
+
+    if is_worse(encoded.held):
+        return None, None
+    return encoded, None if masks and is_worse(masks.held) else masks
 
 
 def answer_click(
@@ -106,10 +126,11 @@ def answer_click(
 
 def _segment(job: Job, engines: Engines, watch: Watch) -> FoundParts:
     report = _Report()
-    encoded = _find(job, engines)
-    kept = encoded.masks.get(mask_key_of(job.settings)) if encoded else None
+    encoded, kept = _find(job, engines)
     if encoded is None or kept is None:
         encoded, kept = _ask(job, encoded, engines, watch, report)
+    elif kept.held:
+        report.plan = f"masks kept from an earlier run with {kept.held} weights"
     with report.stage("label"):
         labelling: FaceLabelling = engines.pool.run(
             "partwise.p3sam.faces:label_faces",
@@ -128,12 +149,13 @@ def _segment(job: Job, engines: Engines, watch: Watch) -> FoundParts:
 def _answer_click(
     job: Job, place: tuple[float, float, float], engines: Engines, watch: Watch
 ) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
-    encoded = _find(job, engines)
+    encoded, _ = _find(job, engines)
     prepared = encoded.prepared if encoded else _prepare(job, engines, watch.part(0, 0.3))
     stages = (CLICK,) if encoded else (ENCODE, CLICK)
     network = Network(prepared, job.settings, engines, stages, watch)
     if encoded is None:
-        encoded = EncodedMesh(prepared, network.encode(watch.part(0.3, 0.8)))
+        features = network.encode(watch.part(0.3, 0.8))
+        encoded = EncodedMesh(prepared, features, network.held)
         engines.encoded.keep(job.mesh_key, job.settings, encoded)
     sample = click.nearest_sample(prepared, np.asarray(place, dtype=np.float64))
     found = network.ask_at(encoded.features, sample, watch.part(0.8, 1.0))
@@ -142,7 +164,7 @@ def _answer_click(
     return masks, found.ious
 
 
-def _find(job: Job, engines: Engines) -> EncodedMesh | None:
+def _find(job: Job, engines: Engines) -> tuple[EncodedMesh | None, KeptMasks | None]:
     """What is kept of the mesh; nothing once the files of the weights are others.
 
     A model that was loaded from the files before is unloaded then.
@@ -151,7 +173,7 @@ def _find(job: Job, engines: Engines) -> EncodedMesh | None:
     if not engines.encoded.is_of(stamp):
         engines.manager.unload(P3SAM)
         engines.encoded.start_anew(stamp)
-    return engines.encoded.find(job.mesh_key, job.settings)
+    return _kept(engines, job.mesh_key, job.settings)
 
 
 def _ask(
@@ -171,7 +193,8 @@ def _ask(
     network = Network(prepared, job.settings, engines, stages, watch)
     if encoded is None:
         with report.stage(ENCODE):
-            encoded = EncodedMesh(prepared, network.encode(watch.part(_PREPARED, _ENCODED)))
+            features = network.encode(watch.part(_PREPARED, _ENCODED))
+        encoded = EncodedMesh(prepared, features, network.held)
         engines.encoded.keep(job.mesh_key, job.settings, encoded)
     with report.stage(MASKS):
         found = network.ask(encoded, watch.part(_ENCODED, _ASKED))
@@ -179,7 +202,7 @@ def _ask(
     if not network.is_on_host:  # the pace is that of the place where models run
         engines.pace.is_on_gpu = engines.memory.device.read().computes_on_gpu
         engines.pace.note(job.settings.precision, pair_count(job.settings), report.seconds[MASKS])
-    kept = KeptMasks.pack(found.masks, found.ious)
+    kept = KeptMasks.pack(found.masks, found.ious, network.held)
     encoded.masks[mask_key_of(job.settings)] = kept
     engines.encoded.keep(job.mesh_key, job.settings, encoded)
     return encoded, kept

@@ -64,6 +64,11 @@ class Network:
         return self._job.plan.is_on_host
 
     @property
+    def held(self) -> str:
+        """The precision of the weights in the stage that ran last, empty where no bit changed."""
+        return self._job.plan.precision if self._job.plan.quality else ""
+
+    @property
     def peaks(self) -> dict[str, int]:
         """Bytes at each stage's measured peak."""
         return dict(self._job.peaks)

@@ -14,6 +14,7 @@ from partwise.geometry.mesh_io import SourceMesh
 from partwise.geometry.parts import default_part_names
 from partwise.p3sam.cost import pair_count
 from partwise.p3sam.settings import P3SamSettings
+from partwise.vram.plan import Plan
 from studio import p3sam
 from studio.catalog import AUTO, P3SAM, SEGMENT, EngineChoice, Engines, find_model
 from studio.configuration import Configuration
@@ -120,28 +121,37 @@ def _p3sam_settings(
         raise ConfigError(f"P3-SAM: {err}.") from err
 
 
+@dataclass(frozen=True)
+class Outlook:
+    """How P3-SAM would run, as far as can be told before the mesh is prepared.
+
+    seconds: 0 when its masks are kept from before. plan: None when none is needed, or when nobody
+    tells how much memory there is.
+    """
+
+    seconds: float
+    plan: Plan | None
+
+
+def look_ahead(engines: Engines, settings: P3SamSettings, mesh_key: str | None) -> Outlook:
+    """About how long P3-SAM would take here, and in which memory; its weights must be here."""
+    if mesh_key is not None and p3sam.has_masks(engines, mesh_key, settings):
+        return Outlook(0.0, None)
+    plan = plan_now(engines, settings)
+    is_on_gpu = False if plan is not None and plan.is_on_host else None
+    pairs = pair_count(settings)
+    return Outlook(engines.pace.seconds_for(settings.precision, pairs, is_on_gpu=is_on_gpu), plan)
+
+
 def choose_engine(
     engines: Engines, requested: str, options: SegmentOptions, mesh_key: str | None = None
 ) -> EngineChoice:
     """The engine that `run` would take; raises as `Engines.choose` does."""
-    seconds = neural_seconds(engines, options.p3sam, mesh_key)
-    fits = requested != AUTO or not seconds or _fits(engines, options.p3sam)
-    return engines.choose(SEGMENT, requested, neural_s=seconds, fits=fits)
-
-
-def _fits(engines: Engines, settings: P3SamSettings) -> bool:
-    """Whether P3-SAM could run as far as can be told before the mesh is prepared."""
-    if find_model(P3SAM).why_unavailable(engines.weights_dir):
-        return False
-    plan = plan_now(engines, settings)
-    return plan is None or plan.fits
-
-
-def neural_seconds(engines: Engines, settings: P3SamSettings, mesh_key: str | None) -> float:
-    """About how long P3-SAM would take here; 0 when its masks are kept from before."""
-    if mesh_key is not None and p3sam.has_masks(engines, mesh_key, settings):
-        return 0.0
-    return engines.pace.seconds_for(settings.precision, pair_count(settings))
+    if requested != AUTO or find_model(P3SAM).why_unavailable(engines.weights_dir):
+        return engines.choose(SEGMENT, requested)
+    ahead = look_ahead(engines, options.p3sam, mesh_key)
+    fits = ahead.plan is None or ahead.plan.fits
+    return engines.choose(SEGMENT, requested, neural_s=ahead.seconds, fits=fits)
 
 
 def run(

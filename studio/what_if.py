@@ -25,16 +25,18 @@ def plan_with_need(room: Room | None, need_of: NeedOf) -> PlanWith:
 
 
 def room_in(reading: MemoryReading, status: ManagerStatus) -> Room | None:
-    """The room for a job in a server's memory, from what it says; None where nobody knows."""
+    """The room for a server's next job, from what it says; None where nobody knows.
+
+    Jobs run one at a time: what one holds now, and the models that it uses, can leave before the
+    next.
+    """
     loaded = [c for c in status.components if c.state is ComponentState.LOADED]
     sizes = {c.name: c.weight_bytes or 0 for c in loaded}
-    in_use = {c.name for c in loaded if c.lease_count}
-    return measure_room(
-        reading.device,
-        reading.host,
-        idle={name: size for name, size in sizes.items() if name not in in_use},
-        in_use={name: size for name, size in sizes.items() if name in in_use},
-    )
+    device = reading.device
+    if device.allocator is not None:
+        kept = min(device.allocator.allocated_bytes, sum(sizes.values()))
+        device = replace(device, allocator=replace(device.allocator, allocated_bytes=kept))
+    return measure_room(device, reading.host, idle=sizes, in_use={})
 
 
 def alternatives_to(

@@ -134,7 +134,12 @@ def test_without_an_environment_it_says_what_to_run_first(elsewhere: Path) -> No
 
 @pytest.mark.parametrize(
     ("given", "passed"),
-    [((), "cli.py memory --diagnose"), (("--free", "--yes"), "cli.py memory --free --yes")],
+    [
+        ((), "cli.py memory --diagnose"),
+        (("--budget", "4"), "cli.py memory --diagnose --budget 4"),
+        (("--free", "--yes"), "cli.py memory --free --yes"),
+        (("--yes", "--free"), "cli.py memory --yes --free"),
+    ],
 )
 def test_it_calls_the_command_line(elsewhere: Path, given: tuple[str, ...], passed: str) -> None:
     python = elsewhere.parents[1] / ".venv" / "bin" / "python"

@@ -37,12 +37,14 @@ def build_page(studio: Studio) -> gr.Blocks:
             with gr.Column(min_width=320, elem_classes="pw-main"):
                 segment = _build_tabs(studio)
             with gr.Column(min_width=320, elem_classes="pw-side"):
-                build_memory_panel(
+                panel = build_memory_panel(
                     studio.monitor,
                     studio.manager,
                     studio.memory.control,
                     may_change=lambda headers: may_change_server(studio.configuration, headers),
                 )
+                for changed in panel.settings:
+                    segment.replan(changed)
                 for finished in build_weights_panel(studio).finished:
                     segment.refresh(finished)
                     finished.then(lambda: _header(studio), None, header, **AT_ONCE)

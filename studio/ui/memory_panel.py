@@ -7,7 +7,7 @@ page asks because something in them changed.
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import gradio as gr
@@ -28,13 +28,17 @@ Payload = dict[str, Any]
 
 @dataclass(frozen=True)
 class MemoryPanel:
-    """What the page may need of the panel: its component, its timer and its events."""
+    """What the page may need of the panel: its component, its timer and its events.
+
+    settings: the events by which a visitor changed what jobs may use.
+    """
 
     html: gr.HTML
     timer: gr.Timer
     tick: Any
     refresh: Any
     unload: Any
+    settings: tuple[Any, ...]
 
 
 def nobody(headers: Mapping[str, str]) -> bool:
@@ -77,8 +81,7 @@ def build_memory_panel(
             trigger_mode="always_last",
         )
 
-    wire(html.set_budget, view.set_budget)
-    wire(html.set_ladder, view.set_ladder)
+    settings = wire(html.set_budget, view.set_budget), wire(html.set_ladder, view.set_ladder)
     wire(html.export, view.export)
     return MemoryPanel(
         html=html,
@@ -86,6 +89,7 @@ def build_memory_panel(
         tick=wire(timer.tick, view.tick),
         refresh=wire(html.refresh, view.refresh),
         unload=wire(html.unload_now, view.unload),
+        settings=settings,
     )
 
 
@@ -105,13 +109,16 @@ class _View:
         return full_payload(self.monitor, self.manager.get_status(), self._wishes(request))
 
     def unload(self, request: gr.Request) -> Payload:
+        before = self.monitor.sample_now()
         report = self.manager.unload_all_models()
-        self.monitor.sample_now()
+        after = self.monitor.sample_now()
+        report = replace(report, before_bytes=before.held_bytes, after_bytes=after.held_bytes)
         return {**self.tick(request), "r": unload_words(report, self.manager.get_status())}
 
     def set_budget(self, event: gr.EventData, request: gr.Request) -> Payload:
         may_change = self._may_change(request)
-        answer = change_budget(self.control, _said(event, "gib"), may_change=may_change)
+        text, reading = _said(event, "gib"), self.monitor.latest()
+        answer = change_budget(self.control, text, reading, may_change=may_change)
         self.monitor.sample_now()  # the reading tells what is in force
         return {**self.refresh(request), "br": answer}
 

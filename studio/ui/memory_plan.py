@@ -12,7 +12,7 @@ from partwise.vram.plan import Ladder, Plan, PlanLine, Rung, StagePlan
 from partwise.vram.plan_words import in_words, rungs_of, way_in_words
 from partwise.vram.readings import MemoryReading
 
-_MIB = 2**20
+_MIB, _GIB = 2**20, 2**30
 _LONGEST_BUDGET = 12
 _LADDER_TITLES = {
     Ladder.AUTO: "Automatic: exact ways first",
@@ -70,11 +70,19 @@ def parse_budget(text: object) -> float | None:
     return gib
 
 
-def change_budget(control: MemoryControl | None, text: object, *, may_change: bool) -> list[object]:
+def change_budget(
+    control: MemoryControl | None, text: object, reading: MemoryReading, *, may_change: bool
+) -> list[object]:
     """Set the budget as typed; whether that was done, and a sentence."""
     try:
         control = _require(control, may_change=may_change)
         gib = parse_budget(text)
+        if gib is not None and not reading.device.is_gpu and gib * _GIB > reading.host.total_bytes:
+            raise ConfigError(
+                f"A budget of {gib:g} GiB is more than the machine has "
+                f"({reading.host.total_bytes / _GIB:.1f} GiB). Give less, or none to use what is "
+                "free."
+            )
         control.set_budget(gib)
     except AppError as error:
         return [False, error.message]
@@ -101,11 +109,18 @@ def _require(control: MemoryControl | None, *, may_change: bool) -> MemoryContro
 
 
 def _force_words(gib: float | None, reserve_gib: float, reading: MemoryReading) -> str:
-    reserve = f"{reserve_gib:.1f} GiB stay free for the display and other programs."
+    is_gpu = reading.device.is_gpu
+    whom = "the display and other programs" if is_gpu else "other programs"
+    reserve = f"{reserve_gib:.1f} GiB stay free for {whom}."
     if gib is None:
         return f"Automatic: what is free. {reserve}"
     if reading.device.budget_bytes is None:
         return f"Jobs are planned within {gib:.4g} GiB. {reserve}"
+    if not is_gpu:
+        return (
+            f"In force: {gib:.4g} GiB of the machine's memory. Plans count all of Partwise; a "
+            f"running job's own data is stopped there. {reserve}"
+        )
     return f"In force: {gib:.4g} GiB. {reserve}"
 
 
@@ -116,8 +131,9 @@ def _plan(plan: Plan, ladder: Ladder) -> Payload:
         "peak": _mib(plan.peak_bytes),
         "room": _mib(plan.room_bytes),
         "fits": plan.fits,
+        "given": not plan.fits or plan.rung is not Rung.WHOLE,
         "words": _plan_words(plan),
-        "quality": plan.quality or "No bit of the result changes.",
+        "quality": f"{_upper(plan.quality or 'no bit of the result changes').rstrip('.')}.",
         "bar": _bar(plan),
         "rungs": rungs,
         "reasons": reasons,
@@ -131,7 +147,9 @@ def _plan_words(plan: Plan) -> str:
         return in_words(plan)
     place = "on the GPU" if plan.is_on_gpu else "on the CPU"
     how = [place, f"{plan.precision} weights", f"about {_lasting(plan.seconds)}"]
-    words = "; ".join([", ".join(how), *way_in_words(plan)])
+    said = [words.removesuffix(f" ({plan.quality})") for words in way_in_words(plan)]
+    way = [words for words in said if words != plan.rung.value or not plan.is_on_host]
+    words = "; ".join([", ".join(how), *way])
     return f"{_upper(words)}."
 
 
@@ -174,8 +192,13 @@ def _state(place: int, taken: int) -> str:
 
 
 def _stage(stage: StagePlan) -> list[object]:
-    knobs = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in stage.knobs.items())
-    return [stage.title, knobs, _mib(stage.peak_bytes)]
+    knobs = [_knob(name, value) for name, value in stage.knobs.items() if value]
+    return [stage.title, ", ".join(knobs), _mib(stage.peak_bytes)]
+
+
+def _knob(name: str, value: int) -> str:
+    words = name.removeprefix("is_").replace("_", " ")
+    return words if name.startswith("is_") else f"{words} {value}"
 
 
 def _lasting(seconds: float) -> str:

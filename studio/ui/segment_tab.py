@@ -51,11 +51,15 @@ ACTION: dict[str, Any] = JOB | {"trigger_mode": "multiple"}
 
 @dataclass(frozen=True)
 class SegmentTab:
-    """What the page wires to other tabs."""
+    """What the page wires to other tabs.
+
+    refresh: shows all of the tab anew after an event; replan: the line before the run alone.
+    """
 
     viewer: gr.HTML
     send: gr.Button
     refresh: Callable[[Any], None]
+    replan: Callable[[Any], None]
 
 
 @dataclass(frozen=True)
@@ -157,6 +161,10 @@ class _Page:
             gr.Button(interactive=bool(document and document.parts) and not is_busy),
         )
 
+    def show_plan(self, request: gr.Request, *values: Any) -> str:
+        """The line before the run, after what jobs may use was changed."""
+        return self._plan(self.session(request), _Choice(self.studio, values))
+
     def _plan(self, session: Session, choice: _Choice) -> str:
         """The line before the run, or why these settings cannot run."""
         engines, document = self.studio.engines, session.document
@@ -197,7 +205,11 @@ def build_segment_tab(studio: Studio) -> SegmentTab:
     _wire_opening(page, upload, cards)
     refresh = _wire_cutting(page)
     _wire_edits(page)
-    return SegmentTab(page.viewer, page.send, refresh)
+
+    def replan(event: Any) -> None:
+        event.then(page.show_plan, page.controls.inputs(), page.plan, **AT_ONCE)
+
+    return SegmentTab(page.viewer, page.send, refresh, replan)
 
 
 def _build_controls(preset: gr.Radio) -> _Controls:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from html import escape
 
 from partwise.geometric.complete import closed_count
+from partwise.geometry.limits import MEGABYTE
 from partwise.geometry.mesh_io import MeshFacts, MeshLimits
 from partwise.geometry.parts import hex_colour
 from partwise.p3sam.settings import P3SamSettings
@@ -15,8 +16,7 @@ from studio import results
 from studio.catalog import P3SAM, EngineChoice, Engines, in_words
 from studio.document import Document, Run
 from studio.http import VIEW, file_url
-from studio.p3sam_need import plan_now
-from studio.segment import SegmentOptions, neural_seconds
+from studio.segment import Outlook, SegmentOptions, look_ahead
 from studio.ui.flows import Status
 from studio.ui.viewer import DownloadLink, MaskCandidate, ViewerPart, ViewerState
 from studio.workspace import Session
@@ -199,47 +199,52 @@ def _extents(facts: MeshFacts) -> str:
 
 
 def _bytes(count: int) -> str:
-    return f"{count / 1e6:.3g} MB" if count >= 1e6 else f"{count / 1e3:.0f} kB"
+    return f"{count / MEGABYTE:.3g} MB" if count >= MEGABYTE else f"{count / 1024:.0f} kB"
 
 
 def plan_html(
     session: Session, choice: EngineChoice, options: SegmentOptions, engines: Engines
 ) -> str:
     """One line before the run: which engine, why, how much work it is."""
-    where = "on the GPU" if choice.needs_gpu else "on the CPU, no GPU memory needed"
-    line = f"<strong>{escape(choice.title)}</strong> {where}"
+    document = session.document
+    ahead = None
+    if choice.name == P3SAM:
+        ahead = look_ahead(engines, options.p3sam, document.mesh_key if document else None)
+    line = f"<strong>{escape(choice.title)}</strong> {_where(choice, ahead)}"
     if choice.reason:
         line += f" ({escape(choice.reason)})"
-    document = session.document
-    if choice.name == P3SAM:
-        mesh_key = document.mesh_key if document else None
-        line += f". {_neural_plan(options.p3sam, engines, mesh_key)}"
+    if ahead is not None:
+        line += f". {_neural_plan(ahead, options.p3sam, engines)}"
     elif document is not None:
         faces, working = document.source.facts.n_faces, options.geometric.working_faces
         line += (
-            f". {faces:,} faces are simplified to {working:,} to find the cuts"
+            f". {faces:,} faces are simplified to {working:,} to find the cuts."
             if faces > working
-            else f". All {faces:,} faces are used"
+            else f". All {faces:,} faces are used."
         )
-    return f"<p class='pw-plan'>{line}.</p>"
+    return f"<p class='pw-plan'>{line}</p>"
 
 
-def _neural_plan(settings: P3SamSettings, engines: Engines, mesh_key: str | None) -> str:
-    seconds = neural_seconds(engines, settings, mesh_key)
+def _where(choice: EngineChoice, ahead: Outlook | None) -> str:
+    if not choice.needs_gpu:
+        return "on the CPU, no GPU memory needed"
+    return "on the CPU" if ahead and ahead.plan and ahead.plan.is_on_host else "on the GPU"
+
+
+def _neural_plan(ahead: Outlook, settings: P3SamSettings, engines: Engines) -> str:
     work = f"{settings.point_num:,} points, {settings.prompt_count:,} prompts"
-    if not seconds:
-        return f"{work}: the masks are kept from before, so only the faces are labelled anew"
-    basis = "by the last run here" if engines.pace.is_measured(settings.precision) else "assumed"
-    memory = _memory_words(settings, engines)
-    return f"{work}: about {in_words(seconds)} ({basis}){memory}"
-
-
-def _memory_words(settings: P3SamSettings, engines: Engines) -> str:
-    """How the memory is planned, before the mesh is prepared."""
-    plan = plan_now(engines, settings)
+    if not ahead.seconds:
+        return f"{work}: the masks are kept from before, so only the faces are labelled anew."
+    plan = ahead.plan
     if plan is None:
-        return "; the GPU tells its memory when the first model is loaded"
-    return f"; {escape(plan_in_words(plan))}"
+        memory = "the GPU tells its memory when the first model is loaded."
+    elif not plan.fits:
+        return f"{work}. <span role='alert'>{escape(plan_in_words(plan))}</span>"
+    else:
+        memory = f"{escape(plan_in_words(plan))}."
+    is_known = engines.pace.is_measured(settings.precision) and not (plan and plan.is_on_host)
+    basis = "by the last run here" if is_known else "assumed"
+    return f"{work}: about {in_words(ahead.seconds)} ({basis}); {memory}"
 
 
 def plan_problem_html(message: str) -> str:

@@ -425,3 +425,15 @@ def test_clearing_tells_before_and_after_and_what_is_in_use(server: Server) -> N
     assert told["after_bytes"] > 0
     assert told["unloaded"] == []
     assert told["in_use"] == []
+
+
+@pytest.mark.parametrize("twice", ["mesh", "seed"])
+def test_what_is_sent_twice_is_refused_and_nothing_starts(
+    server: Server, bodies_glb: Path, twice: str
+) -> None:
+    files = [("mesh", ("bodies.glb", bodies_glb.read_bytes()))]
+    files += files if twice == "mesh" else [("seed", (None, seed)) for seed in (b"1", b"2")]
+    answer = httpx.post(f"{server.url}/api/mesh/segment", files=files)
+    assert answer.status_code == 400
+    assert f"“{twice}” was sent more than once" in answer.json()["error"]
+    assert not server.studio.lane.is_taken

@@ -97,6 +97,25 @@ def test_a_click_gives_masks_and_one_becomes_a_part_that_can_be_undone(
     assert studio.engines.encoded.total_bytes > 0
 
 
+@pytest.mark.browser
+def test_the_line_before_the_run_follows_the_budget_as_it_is_set(
+    visit: Callable[..., Visit], studio: Studio, bodies_glb: Path
+) -> None:
+    page = visit()
+    page.upload(bodies_glb)
+    page.wait_for_state("ready")
+    line, budget = page.page.locator("#plan"), page.page.get_by_label("Budget, GiB")
+    try:
+        budget.fill("0.26")
+        budget.press("Enter")
+        line.get_by_text("does not fit in the memory").wait_for()
+        budget.fill("")
+        budget.press("Enter")
+        line.get_by_text("its weights are here").wait_for()
+    finally:
+        studio.memory.control.set_budget(None)
+
+
 def test_a_run_is_the_same_again_and_costs_no_network_the_second_time(
     studio: Studio, table_glb: Path
 ) -> None:

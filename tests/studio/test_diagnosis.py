@@ -151,6 +151,25 @@ def test_for_a_job_that_does_not_fit_the_cheapest_setting_that_makes_it_fit_is_n
     assert "8-bit" not in text
 
 
+def test_a_setting_that_makes_room_tells_how_much_and_not_the_same_size_twice() -> None:
+    roomier = replace(plan_of(8), room_bytes=int(9.5 * GIB))
+    text = said(ON_GPU, plan_of(8, fits=False), Alternative("no budget", roomier))
+    assert "no budget. Then the job takes 8.00 GiB and fits in the 9.50 GiB that it" in text
+
+
+def test_without_a_plan_it_says_why_nothing_can_be_told_of_the_next_job() -> None:
+    why = "P3-SAM: weights not present."
+    text = diagnose(ON_GPU, STATUS, None, (), ALONE, why_no_plan=why)
+    assert f"What the next job needs cannot be told. {why}" in text
+
+
+def test_a_simulated_gpu_is_called_so_once_and_no_driver_is_blamed() -> None:
+    device = replace(ON_GPU.device, sentence="This GPU is simulated.", is_simulated=True)
+    text = said(replace(ON_GPU, device=device), plan_of(1))
+    assert text.count("simulated.") == 1
+    assert "driver does not tell" not in text
+
+
 def test_a_price_in_quality_is_told_with_the_advice() -> None:
     cheaper = Alternative("8-bit weights", plan_of(2, quality="labels may differ a little."))
     assert "at a price: labels may differ a little.\n" in said(

@@ -79,6 +79,7 @@ def studio(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(load, "run", open_boxes)
     choice = SimpleNamespace(name="geometric", reason="")
     engines = SimpleNamespace(
+        weights_dir=Path("nowhere"),
         pool=Pool(),
         job_limits=None,
         choose=lambda *_, **__: choice,

@@ -24,7 +24,7 @@ def test_budget_and_fragments_are_told_where_there_are_any() -> None:
     assert "2.00 GiB free, at most 0.25 GiB in one block; 1.00 GiB between blocks in use" in text
     assert "Budget     what is free" in _text(gpu())
     assert "Cache " not in _text(gpu())
-    assert "Budget" not in _text(CPU)
+    assert "Budget     1.00 GiB" in _text(replace(CPU, budget_bytes=GIB))
 
 
 def test_a_parked_model_says_how_much_the_host_keeps() -> None:

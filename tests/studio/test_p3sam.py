@@ -20,6 +20,7 @@ from partwise.p3sam.cost import WEIGHT_BYTES
 from partwise.p3sam.model import TINY
 from partwise.p3sam.settings import P3SamSettings
 from partwise.vram.component import LoadOrder
+from partwise.vram.control import MemoryControl
 from partwise.vram.device import find_device
 from partwise.vram.settings import VramSettings
 from studio import p3sam
@@ -222,6 +223,20 @@ def test_a_click_uses_what_a_run_has_encoded_and_the_other_way_round(engines: En
     assert masks.shape == (3, 24)
     assert ious.shape == (3,)
     assert stages_of(engines) == {"load", "masks", "label"}
+
+
+def test_what_fewer_bits_gave_is_not_taken_for_the_full_result_later(engines: Engines) -> None:
+    memory = engines.memory
+
+    def holding(weights: str) -> Engines:
+        control = MemoryControl(memory.device, VramSettings(weights=weights))
+        return replace(engines, memory=replace(memory, control=control))
+
+    everything = {"prepare", "load", "encode", "masks", "label"}
+    assert stages_of(holding("bf16")) == everything
+    assert stages_of(holding("bf16")) == {"label"}  # as good as asking anew
+    assert stages_of(holding("fp32")) == everything
+    assert stages_of(holding("bf16")) == {"label"}  # better than asking anew
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from partwise.vram.plan import (
     Stage,
     StageOption,
 )
-from partwise.vram.readings import ManagerStatus
+from partwise.vram.readings import AllocatorMemory, ManagerStatus
 from studio.diagnosis import Surroundings, diagnose
 from studio.what_if import alternatives_to, plan_with_need, room_in
 from tests.studio.test_diagnosis import GIB, GPU, ON_GPU, P3SAM, STATUS, plan_of
@@ -91,13 +91,15 @@ def need_of(preset: str) -> JobNeed:
     return JobNeed("segment", (whole,))
 
 
-def test_a_leased_model_may_not_leave_and_an_idle_one_may() -> None:
-    idle = room_in(ON_GPU, STATUS)
-    used = room_in(ON_GPU, ManagerStatus((replace(P3SAM, lease_count=1),), 0.0))
+def test_the_next_job_has_the_room_that_the_running_one_leaves() -> None:
+    allocator = AllocatorMemory(3 * GIB, 4 * GIB)
+    busy = replace(ON_GPU, device=replace(GPU, allocator=allocator))
+    done = replace(ON_GPU, device=replace(GPU, allocator=replace(allocator, allocated_bytes=GIB)))
+    in_use = ManagerStatus((replace(P3SAM, lease_count=1),), 0.0)
+    idle = room_in(done, STATUS)
     assert idle is not None
-    assert used is not None
     assert (idle.idle, idle.in_use) == ({"p3sam": GIB}, {})
-    assert (used.idle, used.in_use) == ({}, {"p3sam": GIB})
+    assert room_in(busy, in_use) == idle
 
 
 def test_from_a_reading_to_the_advice_that_makes_the_job_fit() -> None:

@@ -29,7 +29,7 @@ from studio.ui.memory_plan import (
     parse_budget,
 )
 from tests.ui.memory_page import example_need
-from tests.vram.fakes import GIB, MODELS, FakeClock, FakeDevice, gpu
+from tests.vram.fakes import CPU, GIB, MODELS, FakeClock, FakeDevice, gpu
 
 
 def _monitor(reading: DeviceReading) -> MemoryMonitor:
@@ -120,6 +120,34 @@ def test_exact_results_only_leaves_out_the_rungs_that_change_them() -> None:
     assert Rung.CPU.value in titles
 
 
+def test_only_what_gives_something_up_asks_to_be_unfolded() -> None:
+    assert not _wishes(_control(12.0))["plan"]["given"]
+    assert _wishes(_control())["plan"]["given"]
+
+
+def test_a_price_in_quality_and_knobs_that_are_off_are_not_told_twice() -> None:
+    control = _control()
+    taken = control.last_plan()
+    assert taken is not None
+    knobs = {"prompt_batch": 8, "point_chunk": 0, "is_streamed": 1}
+    stages = tuple(replace(stage, knobs=knobs) for stage in taken.stages)
+    price = "edges of parts may move"
+    control.note_plan(replace(taken, rung=Rung.SIXTEEN_BIT, quality=price, stages=stages))
+    shown = _wishes(control)["plan"]
+    assert price not in shown["words"]
+    assert shown["quality"] == "Edges of parts may move."
+    assert {knobs for _, knobs, _ in shown["stages"]} == {"prompt batch 8, streamed"}
+
+
+def test_a_plan_on_the_cpu_says_so_once() -> None:
+    control = _control()
+    taken = control.last_plan()
+    assert taken is not None
+    control.note_plan(replace(taken, rung=Rung.CPU, is_on_gpu=False))
+    words = _wishes(control)["plan"]["words"]
+    assert words.lower().count("on the cpu") == 1
+
+
 def test_a_plan_that_does_not_fit_says_what_is_missing() -> None:
     control = _control(None)
     room = Room(True, 8 * GIB, GIB // 4, GIB // 2)
@@ -142,15 +170,31 @@ def test_a_budget_is_read_as_people_write_it(text: str, gib: float | None) -> No
 def test_a_bad_budget_is_refused_in_a_sentence_and_changes_nothing(text: object) -> None:
     control = _control(None)
     control.set_budget(5)
-    is_done, words = change_budget(control, text, may_change=True)
+    is_done, words = change_budget(control, text, _monitor(gpu()).latest(), may_change=True)
     assert not is_done
     assert str(words).endswith(".")
     assert control.budget_gib() == 5
 
 
+def test_without_a_gpu_the_machine_bounds_the_budget_and_the_words_say_whose_memory_it_is() -> None:
+    device = FakeDevice([CPU])
+    control = MemoryControl(device, VramSettings())
+    reading = _monitor(CPU).latest()
+    too_much = f"{reading.host.total_bytes / GIB + 1:.0f}"
+    is_done, words = change_budget(control, too_much, reading, may_change=True)
+    assert not is_done
+    assert "more than the machine has" in str(words)
+    assert change_budget(control, "0.5", reading, may_change=True)[0]
+    enforced = replace(reading, device=replace(CPU, budget_bytes=GIB // 2))
+    force = control_details(control, enforced, may_change=True)["control"]["force"]
+    assert force.startswith("In force: 0.5 GiB of the machine's memory.")
+    assert "display" not in force
+
+
 def test_a_stranger_changes_neither_budget_nor_ladder() -> None:
     control = _control(None)
-    assert change_budget(control, "6", may_change=False) == [False, NOT_YOURS]
+    reading = _monitor(gpu()).latest()
+    assert change_budget(control, "6", reading, may_change=False) == [False, NOT_YOURS]
     assert change_ladder(control, "exact", may_change=False) == [False, NOT_YOURS]
     assert (control.budget_gib(), control.ladder()) == (None, Ladder.AUTO)
     assert _wishes(control, may_change=False)["control"]["refusal"] == NOT_YOURS
