@@ -1,0 +1,60 @@
+"""The README's rows of `benchmarks/gpu.py`; a simulated card shows no speed, so it has fewer."""
+
+from collections.abc import Callable, Iterator
+
+from benchmarks.common import Payload
+
+Reader = Callable[[Payload], str]
+_LOSSY = ("bf16", "fp16", "int8", "int4")
+
+
+def rows() -> Iterator[tuple[str, Reader]]:
+    """Each row's label, and what reads its cell of a run; KeyError where it was not measured."""
+    yield "switch, host to device, of the page-locked copy's time", _switch
+    yield "predicted against measured peaks, p95", _peaks
+    yield "bytes left after unload, beyond the context", _left
+    yield "weights fp32 / bf16 / int8 / int4", _weights
+    yield "features changed by bf16 / fp16 / int8 / int4 weights, r.m.s.", _quality
+    yield "sampler at 10 Hz, of a core", lambda p: f"{_of(p, 'sampler')['core_percent']['value']} %"
+
+
+def note(payload: Payload) -> str:
+    """Which card it was."""
+    device = payload["gpu"]
+    is_simulated = device["device"] == "simulated"
+    card = "a simulated card, no GPU" if is_simulated else _of(payload, "machine")["name"]
+    return f"Memory: {card}; P3-SAM's weights are {device['weights']}.  "
+
+
+def _of(payload: Payload, section: str) -> Payload:
+    found: Payload = payload["gpu"]["sections"][section]
+    return found
+
+
+def _switch(payload: Payload) -> str:
+    if payload["gpu"]["device"] == "simulated":
+        raise KeyError("switch")
+    figures = _of(payload, "switch")
+    ours, other = figures["of_limit"]["value"], figures["accelerate_of_ours"]["value"]
+    return f"{ours:.2f} × (accelerate's hook {other:.1f} × ours)"
+
+
+def _peaks(payload: Payload) -> str:
+    figures = _of(payload, "peaks")
+    return f"{100 * figures['p95_error']['value']:.1f} % ({figures['cases']} settings)"
+
+
+def _left(payload: Payload) -> str:
+    return f"{_of(payload, 'leftovers')['unload']['beyond_first_context_mib']['value']:.0f} MiB"
+
+
+def _weights(payload: Payload) -> str:
+    found = _of(payload, "quality")["precisions"]
+    sizes = (found[name]["weights_mib"] for name in ("fp32", "bf16", "int8", "int4"))
+    return " / ".join(f"{size:.0f}" for size in sizes) + " MiB"
+
+
+def _quality(payload: Payload) -> str:
+    found = _of(payload, "quality")["precisions"]
+    shares = (100 * found[name]["features_relative"] for name in _LOSSY)
+    return " / ".join(f"{share:.2g}" for share in shares) + " %"
