@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import json
 import logging
+import os
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -45,6 +46,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("Cancelled. Nothing was written.", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # whoever read on has read enough, as `| head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except AppError as error:
         print(f"Error: {error.message}", file=sys.stderr)
         return 1

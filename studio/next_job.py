@@ -1,13 +1,20 @@
 """What the next job needs, and what it would need under other settings, for a diagnosis."""
 
+from dataclasses import dataclass, replace
+from typing import cast
+
 from partwise.core.errors import ConfigError
+from partwise.vram.device import DeviceDoor
+from partwise.vram.peaks import MeasuredPeaks
 from partwise.vram.plan import Plan, Preferences
-from partwise.vram.readings import ManagerStatus, MemoryReading
+from partwise.vram.readings import DeviceReading, ManagerStatus, MemoryReading
 from studio.catalog import P3SAM, Engines, find_model
 from studio.configuration import DEFAULT_PRESET, Configuration
 from studio.diagnosis import Alternative
 from studio.p3sam_need import Run, need_of
+from studio.pace import Pace
 from studio.what_if import alternatives_to, plan_with_need, room_in
+from studio.workflow import PEAKS_FILE
 
 
 def next_job(
@@ -24,9 +31,10 @@ def next_job(
     """
     if why := find_model(P3SAM).why_unavailable(configuration.app.weights_dir):
         return None, (), why
+    there = _where_it_runs(engines, reading)
     plan_with = plan_with_need(
         room_in(reading, status),
-        lambda preset: need_of(Run(configuration.p3sam_settings(preset)), engines),
+        lambda preset: need_of(Run(configuration.p3sam_settings(preset)), there),
     )
     try:
         found = plan_with(DEFAULT_PRESET, wanted)
@@ -39,3 +47,24 @@ def next_job(
         alternatives_to(plan_with, DEFAULT_PRESET, wanted, tuple(configuration.presets)),
         "",
     )
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """A device as somebody else has read it."""
+
+    reading: DeviceReading
+
+    def read(self) -> DeviceReading:
+        return self.reading
+
+
+def _where_it_runs(engines: Engines, reading: MemoryReading) -> Engines:
+    """These engines as they would be on the device of a server: its kind, its measured peaks."""
+    device = reading.device
+    memory = replace(
+        engines.memory,
+        device=cast(DeviceDoor, _Seen(device)),
+        peaks=MeasuredPeaks(engines.weights_dir.expanduser() / PEAKS_FILE, device.name),
+    )
+    return replace(engines, memory=memory, pace=Pace(is_on_gpu=device.computes_on_gpu))

@@ -273,12 +273,19 @@ def _last_events(monitor: MemoryMonitor, count: int) -> Payload:
             first + i,
             round(event.time_s, 1),
             event.kind.value,
-            describe(event)[:_LONGEST_TEXT],
+            _shortened(describe(event)),
             None if event.elapsed_s is None else round(event.elapsed_s, 1),
         ]
         for i, event in enumerate(last)
     ]
     return {"n": total, "e": listed}
+
+
+def _shortened(text: str) -> str:
+    """Whole words, with a mark where some are missing."""
+    if len(text) <= _LONGEST_TEXT:
+        return text
+    return f"{text[: _LONGEST_TEXT - 1].rsplit(' ', 1)[0]}…"
 
 
 def _checksum(details: Payload) -> int:

@@ -157,6 +157,24 @@ def test_without_a_server_the_diagnosis_is_of_the_command_line(tmp_path: Path) -
     assert "What holds it, largest first:" in done.stdout
 
 
+def test_a_watch_ends_quietly_when_nobody_reads_on(tmp_path: Path) -> None:
+    environment = {**psutil.Process().environ(), "PARTWISE_APP_WORKSPACE": str(tmp_path)}
+    with subprocess.Popen(
+        [sys.executable, "cli.py", "memory", "--watch", "--json"],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as watching:
+        assert watching.stdout is not None
+        assert watching.stderr is not None
+        assert json.loads(watching.stdout.readline())["host"]
+        watching.stdout.close()
+        assert watching.stderr.read() == ""
+        assert watching.wait(timeout=30) == 0
+
+
 def test_the_settings_hide_the_token_for_programs(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -118,6 +118,15 @@ def test_events_are_numbered_so_that_none_is_lost() -> None:
     assert [event[0] for event in full["e"]] == list(range(21, 61))
 
 
+def test_a_long_event_ends_at_a_word_with_a_mark() -> None:
+    monitor, detail = _monitor(gpu()), "8-bit weights change the result " * 9
+    monitor.record(MemoryEvent(EventKind.PLAN, "P3-SAM", GIB, detail=detail))
+    text = tick_payload(monitor, MODELS)["e"][-1][3]
+    assert len(text) <= 110
+    assert text.endswith("…")
+    assert text.removesuffix("…").split()[-1] in detail.split()
+
+
 def test_a_tick_measures_nothing_and_is_quick() -> None:
     device = FakeDevice([gpu()])
     monitor = MemoryMonitor(device, VramSettings())
