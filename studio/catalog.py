@@ -1,5 +1,6 @@
 """The one place that names each engine: what it is for, what it needs, whether it can run here."""
 
+import functools
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -275,4 +276,10 @@ def p3sam_weight_bytes(path: Path, precision: str) -> int:
     """
     if path.suffix != SAFETENSORS:
         return round(WEIGHT_BYTES * _SHARE_OF_FP32[precision])
+    return _bytes_by_header(path, precision, _stamp(path))
+
+
+@functools.lru_cache(maxsize=32)
+def _bytes_by_header(path: Path, precision: str, stamp: str) -> int:
+    """Read once for each state of the file, since each plan asks for every precision."""
     return padded_bytes(open_checkpoint(path), precision, P3SAM_POLICY)
