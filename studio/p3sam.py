@@ -23,6 +23,7 @@ from partwise.p3sam import click
 from partwise.p3sam.cost import pair_count, peak_bytes
 from partwise.p3sam.settings import P3SamSettings
 from partwise.p3sam.votes import vote
+from partwise.vram.guard import FailureKind, out_of_memory
 from partwise.vram.plan import PRECISIONS
 from studio.catalog import P3SAM, Engines
 from studio.encoded import EncodedMesh, KeptMasks, mask_key_of
@@ -37,8 +38,6 @@ T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
-# of torch on CPU, CUDA, ROCm and MPS
-_NO_MEMORY = ("not enough memory", "out of memory", "can't allocate memory", "Cannot allocate")
 _PREPARED, _ENCODED, _ASKED = 0.05, 0.15, 0.95  # of a whole run
 
 
@@ -226,7 +225,7 @@ def _within_memory(work: Callable[[], T], settings: P3SamSettings) -> T:
     try:
         return work()
     except (MemoryError, RuntimeError, WorkerOutOfMemory) as err:
-        if isinstance(err, RuntimeError) and not any(sign in str(err) for sign in _NO_MEMORY):
+        if out_of_memory(err) not in (FailureKind.DEVICE, FailureKind.HOST):
             raise
         logger.warning("P3-SAM ran out of memory: %s", err)
     needed = peak_bytes(settings)  # said out here: the error's frames hold what filled the memory
