@@ -6,6 +6,7 @@ Pure: everything is given, nothing is asked of the machine here.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from partwise.vram.events import gib
 from partwise.vram.plan import Plan
 from partwise.vram.plan_words import in_words
 from partwise.vram.readings import (
@@ -16,7 +17,6 @@ from partwise.vram.readings import (
     ManagerStatus,
     MemoryReading,
 )
-from studio.memory_report import gib
 
 _MIB, _GIB = 2**20, 2**30
 _WORTH_TELLING = 64 * _MIB

@@ -1,8 +1,7 @@
 """A memory reading in words, for the command line."""
 
+from partwise.vram.events import gib
 from partwise.vram.readings import ComponentState, DeviceReading, ManagerStatus, MemoryReading
-
-_GIB = 2**30
 
 
 def memory_text(reading: MemoryReading, status: ManagerStatus) -> str:
@@ -57,8 +56,3 @@ def _fragments(device: DeviceReading) -> str:
     free, split = gib(pieces.free_bytes), gib(pieces.inactive_split_bytes)
     largest = gib(pieces.largest_free_bytes)
     return f"Cache      {free} free, at most {largest} in one block; {split} between blocks in use"
-
-
-def gib(count: int | None) -> str:
-    """Bytes in GiB for a person; "unknown" for None."""
-    return "unknown" if count is None else f"{count / _GIB:.2f} GiB"

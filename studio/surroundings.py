@@ -15,10 +15,10 @@ import psutil
 from partwise.core.errors import EngineError
 from partwise.vram.allocator import prepare_environment
 from partwise.vram.device import DeviceDoor
+from partwise.vram.events import gib
 from partwise.vram.plan import Preferences
 from partwise.vram.readings import GpuProcess, ManagerStatus, MemoryReading
 from studio.diagnosis import ServerWords, Surroundings
-from studio.memory_report import gib
 from studio.servers import (
     CLEAR_MEMORY,
     MEMORY_STATUS,

@@ -18,6 +18,11 @@ def size_words(size: int) -> str:
     return f"{size / _GIB:.1f} GiB" if size >= _GIB // 20 else "less than 0.1 GiB"
 
 
+def gib(size: int | None) -> str:
+    """Bytes in GiB, to a hundredth; "unknown" for None."""
+    return "unknown" if size is None else f"{size / _GIB:.2f} GiB"
+
+
 def _job_start(event: MemoryEvent) -> str:
     return f"{event.subject} started"
 

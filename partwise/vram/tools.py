@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from partwise.vram.device import DeviceDoor
+from partwise.vram.events import gib
 from partwise.vram.readings import DeviceReading, Fragmentation, HostReading, MemoryReading
 
-_GIB = 2**30
 _BACK_SHARE = 0.75  # the driver's figure seldom comes back to the byte
 _POLL_S = 0.25
 
@@ -96,20 +96,20 @@ def _device_lines(device: DeviceReading) -> list[str]:
         lines.append(device.sentence)
     if device.is_gpu:
         lines.append(
-            f"{_size(device.used_bytes)} used, {_size(device.free_bytes)} free of "
-            f"{_size(device.total_bytes)}"
+            f"{gib(device.used_bytes)} used, {gib(device.free_bytes)} free of "
+            f"{gib(device.total_bytes)}"
         )
     if device.budget_bytes is not None:
-        lines.append(f"budget of Partwise: {_size(device.budget_bytes)}")
+        lines.append(f"budget of Partwise: {gib(device.budget_bytes)}")
     if device.allocator is not None and device.allocator.peak_reserved_bytes is not None:
         lines.append(
-            f"peaks of torch: {_size(device.allocator.peak_allocated_bytes)} allocated, "
-            f"{_size(device.allocator.peak_reserved_bytes)} reserved"
+            f"peaks of torch: {gib(device.allocator.peak_allocated_bytes)} allocated, "
+            f"{gib(device.allocator.peak_reserved_bytes)} reserved"
         )
     if (pieces := device.fragmentation) is not None:
         lines.append(
-            f"free in torch's cache: {_size(pieces.free_bytes)} in {pieces.free_block_count} "
-            f"blocks, the largest {_size(pieces.largest_free_bytes)}"
+            f"free in torch's cache: {gib(pieces.free_bytes)} in {pieces.free_block_count} "
+            f"blocks, the largest {gib(pieces.largest_free_bytes)}"
         )
     return lines
 
@@ -118,7 +118,7 @@ def _share_lines(reading: MemoryReading) -> list[str]:
     shares = reading.shares
     if shares is None:
         weights = reading.host_shares.weights
-        return [f"  weights of {name}: {_size(size)}" for name, size in weights.items()]
+        return [f"  weights of {name}: {gib(size)}" for name, size in weights.items()]
     rows: list[tuple[str, int | None]] = [
         *((f"weights of {name}", size) for name, size in shares.weights.items()),
         ("activations", shares.activations_bytes),
@@ -129,16 +129,12 @@ def _share_lines(reading: MemoryReading) -> list[str]:
     if shares.unattributed_bytes:
         rows.append(("context and other programs", shares.unattributed_bytes))
     rows += [("kept by the driver", shares.driver_bytes), ("free", shares.free_bytes)]
-    return [f"  {label}: {_size(size)}" for label, size in rows]
+    return [f"  {label}: {gib(size)}" for label, size in rows]
 
 
 def _host_line(host: HostReading) -> str:
     return (
-        f"machine: {_size(host.available_bytes)} available of {_size(host.total_bytes)}; Partwise "
-        f"holds {_size(host.app_rss_bytes)}, its {host.worker_count} workers "
-        f"{_size(host.worker_rss_bytes)}; swap {_size(host.swap_used_bytes)} used"
+        f"machine: {gib(host.available_bytes)} available of {gib(host.total_bytes)}; Partwise "
+        f"holds {gib(host.app_rss_bytes)}, its {host.worker_count} workers "
+        f"{gib(host.worker_rss_bytes)}; swap {gib(host.swap_used_bytes)} used"
     )
-
-
-def _size(byte_count: int | None) -> str:
-    return "unknown" if byte_count is None else f"{byte_count / _GIB:.2f} GiB"
