@@ -97,11 +97,6 @@ class PlannedJob:
         """How the job was planned, and planned anew, in words."""
         return " Then: ".join(self._plans)
 
-    def learn(self, need: JobNeed) -> None:
-        """The need is known better now: plan the stages to come anew."""
-        self._need = need
-        self.plan = self._first_plan(need)
-
     def run(
         self,
         stage: str,
