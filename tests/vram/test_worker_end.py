@@ -4,7 +4,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -30,28 +30,6 @@ from tests.vram.watched_worker import (
     Watched,
 )
 from tests.vram.worker_models import LINEAR
-
-
-@pytest.fixture(scope="module")
-def shared() -> Iterator[Watched]:
-    runner = Watched()
-    yield runner
-    runner.close()
-
-
-@pytest.fixture
-def runner(shared: Watched) -> Watched:
-    """With “linear” loaded, in a new process when a test before has ended the last one."""
-    shared.load_linear()
-    shared.losses.clear()
-    return shared
-
-
-@pytest.fixture
-def idle() -> Iterator[Watched]:
-    runner = Watched()
-    yield runner
-    runner.close()
 
 
 def until(is_true: Callable[[], bool], seconds: float = 10.0) -> bool:

@@ -3,7 +3,6 @@ import os
 import pickle
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -30,28 +29,6 @@ from tests.vram.watched_worker import (
     Watched,
 )
 from tests.vram.worker_models import BAD, LINEAR, PEAK_BYTES, SLOW
-
-
-@pytest.fixture(scope="module")
-def shared() -> Iterator[Watched]:
-    runner = Watched()
-    yield runner
-    runner.close()
-
-
-@pytest.fixture
-def runner(shared: Watched) -> Watched:
-    """With “linear” loaded, in a new process when a test before has ended the last one."""
-    shared.load_linear()
-    shared.losses.clear()
-    return shared
-
-
-@pytest.fixture
-def idle() -> Iterator[Watched]:
-    runner = Watched()
-    yield runner
-    runner.close()
 
 
 def allocator(runner: WorkerRunner) -> AllocatorMemory:
