@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from partwise.geometry.voxels import VoxelGrid, build_voxels
 from partwise.p3sam.model import P3SAM, TINY, P3SAMConfig
-from partwise.p3sam.voxels import VoxelGrid, build_voxels
 from partwise.points.sonata import StageFeatures
 from scripts.regenerated_weights import fill_module
 from tests.p3sam.golden import load_golden

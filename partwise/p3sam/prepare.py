@@ -12,9 +12,9 @@ from partwise.geometry.clean import CleanMesh, as_given, clean_mesh
 from partwise.geometry.normalize import Frame, fit_frame, working_unit
 from partwise.geometry.sampling import SurfaceSamples, sample_surface, triangle_normals
 from partwise.geometry.topology import Floats, Ints, two_sided_pairs
+from partwise.geometry.voxels import VoxelGrid, build_voxels
 from partwise.p3sam.prompts import farthest_points
 from partwise.p3sam.settings import P3SamSettings
-from partwise.p3sam.voxels import VoxelGrid, build_voxels
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ import trimesh
 
 from partwise.geometry.normalize import fit_frame
 from partwise.geometry.sampling import sample_surface
+from partwise.geometry.voxels import VoxelGrid, build_voxels
 from partwise.p3sam import heads
 from partwise.p3sam.cost import (
     PUBLISHED,
@@ -34,7 +35,6 @@ from partwise.p3sam.model import P3SAM, TINY, P3SAMConfig
 from partwise.p3sam.pipeline import encode_points, predict_masks, predict_point
 from partwise.p3sam.prepare import PreparedMesh
 from partwise.p3sam.settings import P3SamSettings
-from partwise.p3sam.voxels import VoxelGrid, build_voxels
 from partwise.points.sonata import pool_grid
 from partwise.vram.meter import PeakSink
 from partwise.vram.trace import Trace, trace_peak

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from partwise.geometry.voxels import build_voxels
 from partwise.p3sam.model import P3SAM, TINY
 from partwise.p3sam.pipeline import encode_points, predict_masks
 from partwise.p3sam.prepare import PreparedMesh
 from partwise.p3sam.settings import P3SamSettings
-from partwise.p3sam.voxels import build_voxels
 from partwise.vram.meter import AllocationMeter, PeakSink
 from partwise.vram.trace import Trace, trace_peak
 from tests.p3sam_support import filled, tiny_model

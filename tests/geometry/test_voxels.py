@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from partwise.geometry.normalize import floor_center
-from partwise.p3sam.voxels import CELL_SIZE, build_voxels
+from partwise.geometry.voxels import CELL_SIZE, build_voxels
 from tests.p3sam.golden import load_golden
 
 
