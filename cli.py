@@ -8,22 +8,25 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from partwise.core.errors import AppError, ConfigError
 from partwise.core.progress import CancelToken, Progress, ProgressCallback, ignore_progress
 from partwise.p3sam.settings import PRECISIONS
 from partwise.vram.export import status_payload
-from partwise.vram.plan import Preferences
+from partwise.xpart.settings import DECODINGS
 from studio import generate, load, results, segment, weights
+from studio.asked import GenerateChoice, read_part_ids, request_of, set_boxes
 from studio.catalog import NEURAL_MODELS, find_model
-from studio.configuration import Configuration, load_configuration
+from studio.configuration import DEFAULT_QUALITY, Configuration, load_configuration
 from studio.diagnosis import diagnose
 from studio.document import Document
+from studio.finished import CANCELLED, FAILED, FinishedParts
+from studio.generate import GenerateRequest
 from studio.memory_options import add_memory_options, memory_overrides
 from studio.memory_report import memory_text
-from studio.next_job import next_job
+from studio.next_job import as_given, next_job
+from studio.prospect import check_part_count, prospect_of
 from studio.servers import end_server, may_be_ended
 from studio.surroundings import (
     SeenServer,
@@ -67,7 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     close = commands.add_parser("generate", help="make each part a closed mesh")
     _add_common(close)
     _add_segment_options(close)
-    close.add_argument("--labels", type=Path, help="face_ids.npy to use in place of segmenting")
+    _add_generate_options(close)
     close.set_defaults(command=_generate)
 
     memory = commands.add_parser("memory", help="show what holds the memory")
@@ -127,6 +130,20 @@ def _add_segment_options(parser: argparse.ArgumentParser) -> None:
     neural.add_argument("--merge-small", action="store_true", help="small parts join a neighbour")
 
 
+def _add_generate_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--labels", type=Path, help="face_ids.npy to use in place of segmenting")
+    parser.add_argument("--boxes", type=Path, help=".json or .npy: of the labels, or each a part")
+    parser.add_argument("--only", default="", metavar="IDS", help="parts to generate, as in 0,2,5")
+    neural = parser.add_argument_group("X-Part")
+    neural.add_argument("--quality", default=DEFAULT_QUALITY, help="a name in configs/qualities")
+    neural.add_argument(
+        "--preview", dest="quality", action="store_const", const="preview", help="a first look"
+    )
+    neural.add_argument("--steps", type=int, metavar="N", help="default: quality")
+    neural.add_argument("--octree", type=int, metavar="N", help="cells a side; default: quality")
+    neural.add_argument("--decoding", help=f"{' or '.join(DECODINGS)}")
+
+
 def _segment(options: argparse.Namespace) -> int:
     with _studio(options) as studio:
         document = _open(options, studio)
@@ -135,18 +152,52 @@ def _segment(options: argparse.Namespace) -> int:
 
 
 def _generate(options: argparse.Namespace) -> int:
+    choice = GenerateChoice(
+        options.quality,
+        options.steps,
+        options.octree,
+        options.seed,
+        options.decoding,
+        read_part_ids(options.only),
+    )
     with _studio(options) as studio:
+        making = choice.options(studio.configuration)
         document = _open(options, studio)
-        if options.labels is None:
-            _cut(options, studio, document)
-        else:
+        if options.labels is not None:
             document.set_segmentation(*load.read_labels(options.labels, document.source))
-        parts = document.parts
-        assert parts is not None, "both branches above set the parts"
-        request = generate.GenerateRequest(document.source, parts, engine=options.engine)
-        result = generate.run(request, studio.engines, _progress(options), CancelToken())
-        document.set_completion(parts, result.completed, result.run)
-        return _write(document, results.COMPLETED, options.output)
+        if options.boxes is not None:
+            print(set_boxes(document, options.boxes, options.boxes.name))
+        if document.parts is None:
+            _cut(options, studio, document)
+        return _close(
+            options, studio, document, request_of(document, choice, making, options.engine)
+        )
+
+
+def _close(
+    options: argparse.Namespace, studio: Studio, document: Document, request: GenerateRequest
+) -> int:
+    """Generate and write; what was finished is written too when it is cancelled or fails."""
+    count = len(request.chosen_ids)
+    check_part_count(studio.engines, request.engine, count)
+    prospect = prospect_of(studio.engines, request.engine, request.options, count)
+    print(prospect.sentence, flush=True)
+    finished = FinishedParts(document, request, prospect.choice)
+    try:
+        result = generate.run(
+            request, studio.engines, _progress(options), CancelToken(), finished.put
+        )
+    except (KeyboardInterrupt, AppError) as err:
+        if not finished.has_parts:
+            raise
+        is_failure = isinstance(err, AppError)
+        ended = err.message if isinstance(err, AppError) else "Cancelled."
+        words = finished.keep(FAILED if is_failure else CANCELLED, ended)
+        _write(document, results.COMPLETED, options.output)
+        print(f"Error: {words}" if is_failure else words, file=sys.stderr)
+        return 1 if is_failure else 130
+    finished.finish(result)
+    return _write(document, results.COMPLETED, options.output)
 
 
 def _memory(options: argparse.Namespace) -> int:
@@ -182,20 +233,13 @@ def _diagnose(studio: Studio, given: Mapping[str, object]) -> int:
         memory = memory_of(server)
         print(f"This is what the server at {server.url} says.")
         reading, status = memory.reading, memory.status
-        wanted = _as_given(memory.preferences, own, given)
+        wanted = as_given(memory.preferences, own, given)
     else:
         print("No server of yours runs here; this is what the command line sees.")
         reading, status, wanted = studio.monitor.sample_now(), studio.manager.get_status(), own
     plan, others, why = next_job(studio.configuration, studio.engines, reading, status, wanted)
     print(diagnose(reading, status, plan, others, around, why_no_plan=why))
     return 0
-
-
-def _as_given(server: Preferences, own: Preferences, given: Mapping[str, object]) -> Preferences:
-    """A server's preferences, with those of this command's options in their place."""
-    fields = {"budget_gib": "budget_bytes", "ladder": "ladder", "weights": "precision"}
-    changed = {fields[key] for key, value in given.items() if key in fields and value is not None}
-    return replace(server, **{name: getattr(own, name) for name in changed})
 
 
 def _free_memory(options: argparse.Namespace) -> int:

@@ -101,8 +101,8 @@ class ModelManager:
         """Lease a component for the block: load it if need be, wait while others hold its place.
 
         Leases of one component are shared; one that is loaded in another form than `placement`
-        says is loaded anew when nobody uses it. Do not nest leases of two components of one group:
-        the inner one waits for the outer one until its time is over. Raises `WeightsError` when it
+        says is loaded anew when nobody uses it. Do not nest leases of two models of one group: the
+        inner one waits for the outer one until its time is over. Raises `WeightsError` when it
         cannot be loaded here, `BusyError` after `timeout_s` of waiting, `Cancelled`, and whatever
         building or placing the module raises.
         """
@@ -222,15 +222,16 @@ class ModelManager:
                 if not (victim or slot.is_claimed_by(lease) or lease.is_granted):
                     self._wait(slot, deadline)
             if victim is not None:
-                self._make_way(victim, slot)
+                self._make_way(victim, slot, order.placement)
             elif slot.is_claimed_by(lease):
                 self._load(slot, lease, order)
 
-    def _make_way(self, victim: Slot, slot: Slot) -> None:
+    def _make_way(self, victim: Slot, slot: Slot, wanted: Placement) -> None:
         if victim.is_abandoned:
             self._tiers.unload_one(victim, "was left half-way", keep_on_host=False)
         elif victim is slot:
-            self._tiers.unload_one(victim, "is wanted in another form", keep_on_host=False)
+            keeps = victim.has_master_for(wanted)
+            self._tiers.unload_one(victim, "is wanted in another form", keep_on_host=keeps)
         else:
             self._tiers.unload_one(victim, f"makes room for {slot.spec.title}", keep_on_host=True)
 
@@ -267,6 +268,7 @@ class ModelManager:
                 slot.spec,
                 precision=placement.precision or self._precision,
                 is_on_host=placement.is_on_host,
+                streaming=placement.streaming,
                 cancel=order.cancel,
                 progress=order.progress,
             )

@@ -25,7 +25,8 @@ from benchmarks.gpu_setting import (
     spread,
 )
 from partwise.core.errors import AppError
-from studio.catalog import P3SAM, build_p3sam
+from studio.catalog import P3SAM
+from studio.components import build_p3sam
 from studio.document import Document
 from studio.workflow import Studio
 

@@ -9,7 +9,7 @@ from benchmarks.figure import build_figure
 from partwise.p3sam.model import P3SAM
 from partwise.p3sam.pipeline import PromptMasks
 from scripts.regenerated_weights import tensor_for
-from studio.catalog import build_p3sam
+from studio.components import build_p3sam
 
 _PARTS = 24
 _RADII = (0.1, 0.6)  # of the larger half extent

@@ -1,26 +1,16 @@
 """The one place that names each engine: what it is for, what it needs, whether it can run here."""
 
-import functools
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from model_manager import ComponentSpec, ModelManager
+from model_manager import ModelManager
 from partwise.core.errors import ConfigError, WeightsError
 from partwise.core.worker import WorkerLimits, WorkerPool
-from partwise.p3sam.cost import WEIGHT_BYTES
-from partwise.p3sam.precision import is_quantizable, keeps_fp32
-from partwise.vram.checkpoint import SAFETENSORS, open_checkpoint
-from partwise.vram.component import LoadOrder
-from partwise.vram.footprint import padded_bytes
 from partwise.vram.job import JobMemory
-from partwise.vram.precision import PrecisionPolicy
 from studio.encoded import EncodedMeshes
 from studio.pace import Pace
-
-if TYPE_CHECKING:
-    from torch import nn
+from studio.xpart_pace import XPartPace
 
 SEGMENT, GENERATE = "segment", "generate"
 AUTO, GEOMETRIC, P3SAM, XPART = "auto", "geometric", "p3sam", "xpart"
@@ -29,10 +19,10 @@ WORKER_MODULES = (
     "partwise.geometric.segment",
     "partwise.geometric.complete",
     "partwise.p3sam.faces",
+    "partwise.xpart.prepare",
+    "partwise.xpart.finish",
 )
 _OTHER_SUFFIXES = (".ckpt", ".pt", ".pth")
-P3SAM_POLICY = PrecisionPolicy(keeps_fp32, is_quantizable)
-_SHARE_OF_FP32 = {"fp32": 1.0, "bf16": 0.52, "fp16": 0.52, "int8": 0.28, "int4": 0.17}
 
 
 @dataclass(frozen=True)
@@ -46,7 +36,6 @@ class NeuralModel:
     file_bytes: int
     source: str
     licence: str
-    is_built: bool
 
     def missing_files(self, weights_dir: Path) -> list[str]:
         """Which of its files are not in `weights_dir`."""
@@ -56,7 +45,7 @@ class NeuralModel:
         """Why the model cannot run here, and what to do; None when it can."""
         missing = self.missing_files(weights_dir)
         sentences = []
-        if is_gpu_borrowed() and self.is_built and not missing:
+        if is_gpu_borrowed() and not missing:
             sentences.append(
                 f"On a ZeroGPU Space this version does not run {self.title}; a Space with a GPU or "
                 "CPU of its own does."
@@ -67,9 +56,6 @@ class NeuralModel:
                 f"({self.file_bytes / 1e9:.2f} GB) from {self.source} on huggingface.co, under the "
                 f"{self.licence}, in {weights_dir}."
             )
-        if not self.is_built:
-            sentences.append(f"This version of Partwise has no {self.title} engine yet.")
-        elif missing:
             sentences.append(
                 "Fetch them under “Neural models” on the page or with "
                 f"`cli.py weights fetch {self.name}`."
@@ -95,7 +81,8 @@ def find_file(file: str, weights_dir: Path) -> Path | None:
     return None
 
 
-def _stamp(path: Path | None) -> str:
+def stamp_of(path: Path | None) -> str:
+    """Stands for the content of a file: where it is, its size, when it was changed."""
     try:
         status = path.stat() if path else None
     except OSError:
@@ -113,7 +100,6 @@ NEURAL_MODELS = (
         file_bytes=450_968_044,
         source="tencent/Hunyuan3D-Part",
         licence=LICENCE,
-        is_built=True,
     ),
     NeuralModel(
         name=XPART,
@@ -127,7 +113,6 @@ NEURAL_MODELS = (
         file_bytes=9_042_031_062,
         source="tencent/Hunyuan3D-Part",
         licence=LICENCE,
-        is_built=False,
     ),
 )
 
@@ -164,11 +149,12 @@ class Engines:
     encoded: EncodedMeshes
     pace: Pace
     auto_limit_s: float
+    xpart_pace: XPartPace = field(default_factory=XPartPace)
 
     def weights_stamp(self, name: str) -> str:
         """Stands for the content of a model's files: where they are, their sizes and times."""
         files = find_model(name).files
-        return " ".join(_stamp(find_file(file, self.weights_dir)) for file in files)
+        return " ".join(stamp_of(find_file(file, self.weights_dir)) for file in files)
 
     def choose(
         self,
@@ -218,68 +204,3 @@ def in_words(seconds: float) -> str:
     if seconds < 90:
         return f"{max(1, round(seconds))} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
-def neural_components(weights_dir: Path) -> list[ComponentSpec]:
-    """What the manager knows of each published model, in whichever process it runs."""
-    return [component_of(model, weights_dir) for model in NEURAL_MODELS]
-
-
-def component_of(model: NeuralModel, weights_dir: Path) -> ComponentSpec:
-    """What the manager knows of a published model."""
-
-    def path() -> Path:
-        found = find_file(model.files[0], weights_dir)
-        if found is None or not model.is_built:
-            reason = model.why_unavailable(weights_dir)
-            raise WeightsError(
-                reason or f"{model.title}: its weights were moved just now. Try again."
-            )
-        return found
-
-    return ComponentSpec(
-        name=model.name,
-        title=model.title,
-        build=lambda order: build_p3sam(path(), order),
-        why_unavailable=lambda: model.why_unavailable(weights_dir),
-        count_bytes=lambda precision: p3sam_weight_bytes(path(), precision),
-    )
-
-
-def build_p3sam(path: Path, order: LoadOrder | None = None) -> "nn.Module":
-    """P3-SAM with the weights of a checkpoint, on the CPU; raises `WeightsError`."""
-    import torch
-
-    from partwise.p3sam.model import P3SAM as P3SAMModel
-    from partwise.vram.checkpoint import load_weights
-
-    order = order or LoadOrder()
-    checkpoint = open_checkpoint(path)
-    with torch.device("meta"):
-        module = P3SAMModel()
-    load_weights(
-        module,
-        checkpoint,
-        precision=order.precision,
-        policy=P3SAM_POLICY,
-        empty=order.empty,
-        cancel=order.cancel,
-        progress=order.progress,
-    )
-    return module
-
-
-def p3sam_weight_bytes(path: Path, precision: str) -> int:
-    """What a device is asked for to hold P3-SAM's weights in a precision; reads the header alone.
-
-    A .ckpt is counted as published: finding out its tensors would need torch.
-    """
-    if path.suffix != SAFETENSORS:
-        return round(WEIGHT_BYTES * _SHARE_OF_FP32[precision])
-    return _bytes_by_header(path, precision, _stamp(path))
-
-
-@functools.lru_cache(maxsize=32)
-def _bytes_by_header(path: Path, precision: str, stamp: str) -> int:
-    """Read once for each state of the file, since each plan asks for every precision."""
-    return padded_bytes(open_checkpoint(path), precision, P3SAM_POLICY)

@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 from partwise.core.errors import ConfigError
 from partwise.core.settings import Loaded, load_settings
@@ -11,9 +12,13 @@ from partwise.core.worker import WorkerLimits
 from partwise.geometry.mesh_io import MeshLimits
 from partwise.p3sam.settings import P3SamSettings
 from partwise.vram.settings import VramSettings
+from partwise.xpart.settings import XPartSettings
+
+T = TypeVar("T")
 
 ROOT = Path(__file__).resolve().parents[1]
 DEFAULT_PRESET = "balanced"
+DEFAULT_QUALITY = "full"
 _GIB = 2**30
 _P3SAM_SERVER_NAMES = {  # of the servers that people run already; the later of two names wins
     "P3SAM_POINT_NUM": "point_num",
@@ -77,6 +82,16 @@ class Preset:
 
 
 @dataclass(frozen=True)
+class Quality:
+    """A named choice of generation settings, from `configs/qualities/`."""
+
+    title: str
+    description: str
+    steps: int
+    octree_resolution: int
+
+
+@dataclass(frozen=True)
 class Configuration:
     """Everything that can be set, and where each value came from ("app.port" → "command line")."""
 
@@ -85,6 +100,8 @@ class Configuration:
     vram: VramSettings
     p3sam: P3SamSettings
     presets: Mapping[str, Preset]
+    xpart: XPartSettings
+    qualities: Mapping[str, Quality]
     sources: Mapping[str, str]
 
     def preset(self, name: str) -> Preset:
@@ -102,6 +119,26 @@ class Configuration:
             given,
             point_num=given.point_num if self._is_set("p3sam.point_num") else chosen.point_num,
             prompt_num=given.prompt_num if self._is_set("p3sam.prompt_num") else chosen.prompt_num,
+        )
+
+    def quality(self, name: str) -> Quality:
+        """The quality of that name; raises `ConfigError` with the known ones."""
+        if name not in self.qualities:
+            known = ", ".join(self.qualities)
+            raise ConfigError(f"“{name}” is not a quality. Known are: {known}.")
+        return self.qualities[name]
+
+    def xpart_settings(self, quality: str) -> XPartSettings:
+        """X-Part's settings: steps and resolution of the environment, else of the quality."""
+        chosen = self.quality(quality)
+        given = self.xpart
+        own = "xpart.octree_resolution"
+        return replace(
+            given,
+            steps=given.steps if self._is_set("xpart.steps") else chosen.steps,
+            octree_resolution=given.octree_resolution
+            if self._is_set(own)
+            else chosen.octree_resolution,
         )
 
     def _is_set(self, name: str) -> bool:
@@ -143,21 +180,39 @@ def load_configuration(
         environment=environment,
         other_names=_P3SAM_SERVER_NAMES,
     )
+    xpart = load_settings(
+        XPartSettings, "xpart", file=folder / "xpart.yaml", environment=environment
+    )
     sections: tuple[tuple[str, Loaded[object]], ...] = (
         ("app", app),
         ("mesh", mesh),
         ("vram", vram),
         ("p3sam", p3sam),
+        ("xpart", xpart),
     )  # type: ignore[assignment]
     sources = {f"{name}.{key}": s for name, part in sections for key, s in part.sources.items()}
+    presets = _load_choices(folder / "presets", Preset)
+    qualities = _load_choices(folder / "qualities", Quality)
     return Configuration(
-        app.value, mesh.value, vram.value, p3sam.value, _load_presets(folder / "presets"), sources
+        app=app.value,
+        mesh=mesh.value,
+        vram=vram.value,
+        p3sam=p3sam.value,
+        presets=dict(sorted(presets.items(), key=lambda item: item[1].working_faces)),
+        xpart=xpart.value,
+        qualities=dict(sorted(qualities.items(), key=_fineness)),
+        sources=sources,
     )
 
 
-def _load_presets(folder: Path) -> dict[str, Preset]:
+def _fineness(item: tuple[str, Quality]) -> tuple[int, int]:
+    return item[1].octree_resolution, item[1].steps
+
+
+def _load_choices(folder: Path, kind: type[T]) -> dict[str, T]:
     files = sorted(folder.glob("*.yaml"))
     if not files:
-        raise ConfigError("configs/presets holds no preset. Restore the folder from the project.")
-    presets = {f.stem: load_settings(Preset, "preset", file=f).value for f in files}
-    return dict(sorted(presets.items(), key=lambda item: item[1].working_faces))
+        raise ConfigError(
+            f"configs/{folder.name} holds no file. Restore the folder from the project."
+        )
+    return {f.stem: load_settings(kind, kind.__name__.lower(), file=f).value for f in files}

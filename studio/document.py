@@ -5,7 +5,7 @@ Holds arrays in memory and knows no files, no web. One document belongs to one s
 
 import threading
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar, cast
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from partwise.geometric.complete import CompletedPart
 from partwise.geometry.mesh_io import SourceMesh
 from studio.candidates import Candidates
+from studio.catalog import XPART
 
 T = TypeVar("T")
 
@@ -33,10 +34,15 @@ class Part:
 
 @dataclass(frozen=True)
 class PartSet:
-    """A partition. face_labels: (F,) int32 part ids in the file's order, −1 = no part."""
+    """A partition. face_labels: (F,) int32 part ids in the file's order, −1 = no part.
+
+    boxes: (2, 3) float64, minimum then maximum, by part id: those that a person set in place of the
+    box of the part's own surface. They go as soon as the part's faces change.
+    """
 
     face_labels: NDArray[np.int32]
     parts: tuple[Part, ...]
+    boxes: Mapping[int, NDArray[np.float64]] = field(default_factory=dict)
 
     def part(self, part_id: int) -> Part:
         """The part of that id; raises `ValueError` when there is none."""
@@ -50,7 +56,8 @@ class PartSet:
 class Run:
     """How a result came about: the engine, why that one, its settings, seconds per stage.
 
-    stage_peaks: bytes at each stage's peak where it was measured. memory_plan: in words.
+    stage_peaks: bytes at each stage's peak where it was measured. memory_plan: in words. ended: why
+    it ended before all was done, in a sentence; empty when all was.
     """
 
     job: str
@@ -61,23 +68,31 @@ class Run:
     elapsed_s: float
     stage_peaks: dict[str, int] = field(default_factory=dict)
     memory_plan: str = ""
+    ended: str = ""
 
 
 @dataclass
 class Document:
-    """A mesh with its parts. `revision` grows with every change of parts or closed parts."""
+    """A mesh with its parts. `revision` grows with every change of parts, boxes or closed parts.
+
+    picture_revision: the revision at which what is drawn last changed; boxes are drawn apart.
+    missing: part ids that a run was asked for and has not made: "" while it still may, else why.
+    """
 
     source: SourceMesh
     source_sha256: str
     key: str = field(default_factory=lambda: uuid.uuid4().hex)
     revision: int = 0
+    picture_revision: int = 0
     history: list[PartSet] = field(default_factory=list)
     segmentation: Run | None = None
     completed: tuple[CompletedPart, ...] = ()
     completed_of: PartSet | None = None
     completion: Run | None = None
+    missing: Mapping[int, str] = field(default_factory=dict)
     lock: threading.RLock = field(default_factory=threading.RLock)
     _remembered: dict[str, tuple[int, Any]] = field(default_factory=dict)
+    _pictures: dict[Hashable, tuple[object, Any]] = field(default_factory=dict)
     _candidates: tuple[int, Candidates | None] = (-1, None)
 
     @property
@@ -96,9 +111,21 @@ class Document:
         return len(self.history) > 1
 
     @property
+    def boxes(self) -> Mapping[int, NDArray[np.float64]]:
+        """The boxes that a person set, (2, 3) float64 by part id."""
+        return self.parts.boxes if self.parts is not None else {}
+
+    @property
     def is_completion_stale(self) -> bool:
-        """Whether the parts were changed after they were closed."""
-        return self.completed_of is not None and not _same_cut(self.completed_of, self.parts)
+        """Whether the parts, or the boxes that they were made from, were changed since."""
+        made_of, run = self.completed_of, self.completion
+        if made_of is None or self.parts is None:
+            return made_of is not None
+        if not _same_faces(made_of, self.parts):
+            return True
+        asked = {*(done.part_id for done in self.completed), *self.missing}
+        is_by_boxes = run is not None and run.engine == XPART
+        return is_by_boxes and not _same_boxes(made_of.boxes, self.parts.boxes, asked)
 
     @property
     def candidates(self) -> Candidates | None:
@@ -119,6 +146,19 @@ class Document:
                 self._remembered[name] = (self.revision, value)
             return cast(T, value)
 
+    def drawn(self, wanted: Iterable[tuple[Hashable, object, Callable[[], T]]]) -> list[T]:
+        """What each `make` of (name, of, make) gives, or gave at the last call for the same `of`.
+
+        What is no more wanted is forgotten.
+        """
+        with self.lock:
+            kept: dict[Hashable, tuple[object, Any]] = {}
+            for name, of, make in wanted:
+                before = self._pictures.get(name)
+                kept[name] = before if before is not None and before[0] is of else (of, make())
+            self._pictures = kept
+            return [cast(T, value) for _, value in kept.values()]
+
     def set_segmentation(self, parts: PartSet, run: Run) -> None:
         """Take a new segmentation; edits of the one before can still be undone."""
         self.segmentation = run
@@ -129,7 +169,11 @@ class Document:
         self.history.append(parts)
         while len(self.history) > 2 and self._is_history_too_long():
             del self.history[0]
+        self._picture_changes()
+
+    def _picture_changes(self) -> None:
         self.revision += 1
+        self.picture_revision = self.revision
 
     def _is_history_too_long(self) -> bool:
         arrays = {id(parts.face_labels): parts.face_labels.nbytes for parts in self.history}
@@ -140,24 +184,73 @@ class Document:
         if not self.can_undo:
             raise ValueError("there is nothing to undo")
         self.history.pop()
+        self._picture_changes()
+
+    def set_box(self, part_id: int, aabb: NDArray[np.float64]) -> None:
+        """Set a (2, 3) float64 box in place of the part's own; raises `ValueError` for no box.
+
+        No state of its own for `undo`: it belongs to the parts as they stand, and comes back with
+        them.
+        """
+        parts = self._require_parts()
+        parts.part(part_id)
+        if aabb.shape != (2, 3) or not np.isfinite(aabb).all() or not np.all(aabb[0] <= aabb[1]):
+            raise ValueError(f"a box is a minimum, then a maximum corner, not {aabb.tolist()}")
+        self._set_boxes({**parts.boxes, part_id: aabb.astype(np.float64)})
+
+    def reset_boxes(self, part_ids: Iterable[int] | None = None) -> None:
+        """Give parts (None = all) the boxes of their own surfaces back."""
+        boxes = self._require_parts().boxes
+        gone = set(boxes) if part_ids is None else set(part_ids)
+        self._set_boxes({i: aabb for i, aabb in boxes.items() if i not in gone})
+
+    def _set_boxes(self, boxes: Mapping[int, NDArray[np.float64]]) -> None:
+        self.history[-1] = replace(self.history[-1], boxes=boxes)
         self.revision += 1
+
+    def _require_parts(self) -> PartSet:
+        if self.parts is None:
+            raise ValueError("there are no parts yet")
+        return self.parts
 
     def set_completion(
-        self, parts: PartSet, completed: tuple[CompletedPart, ...], run: Run
+        self,
+        parts: PartSet,
+        completed: tuple[CompletedPart, ...],
+        run: Run,
+        missing: Mapping[int, str] | None = None,
     ) -> None:
-        """Take the closed parts made from `parts`."""
+        """Take the closed parts made from `parts`, all that the run was asked for but `missing`."""
         self.completed, self.completed_of, self.completion = completed, parts, run
-        self.revision += 1
+        self.missing = dict(missing or {})
+        self._picture_changes()
 
 
-def _same_cut(one: PartSet, other: PartSet | None) -> bool:
-    return other is not None and (
-        one.face_labels is other.face_labels or np.array_equal(one.face_labels, other.face_labels)
+def _same_faces(one: PartSet, other: PartSet) -> bool:
+    return one.face_labels is other.face_labels or np.array_equal(
+        one.face_labels, other.face_labels
+    )
+
+
+def _same_boxes(
+    one: Mapping[int, NDArray[np.float64]],
+    other: Mapping[int, NDArray[np.float64]],
+    part_ids: Iterable[int],
+) -> bool:
+    pairs = [(one.get(i), other.get(i)) for i in part_ids]
+    return all(
+        a is b or (a is not None and b is not None and np.array_equal(a, b)) for a, b in pairs
     )
 
 
 def with_labels(parts: PartSet, face_labels: NDArray[np.int32]) -> PartSet:
-    """The set with other labels, without the parts that have no face any more."""
+    """The set with other labels, without the parts that have no face any more.
+
+    A part whose faces changed loses the box that a person set: it was drawn for another shape.
+    """
     present = set(np.unique(face_labels).tolist())
     kept = tuple(part for part in parts.parts if part.id in present)
-    return replace(parts, face_labels=face_labels, parts=kept)
+    is_other = face_labels != parts.face_labels
+    changed = {*np.unique(parts.face_labels[is_other]), *np.unique(face_labels[is_other])}
+    boxes = {i: aabb for i, aabb in parts.boxes.items() if i in present - changed}
+    return replace(parts, face_labels=face_labels, parts=kept, boxes=boxes)

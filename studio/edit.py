@@ -55,7 +55,7 @@ def split(parts: PartSet, part_id: int, mesh: SourceMesh) -> PartSet:
         Part(next_id + i, _unused_name(parts, original.name, i + 2), next_colour + i)
         for i in range(count - 1)
     )
-    return PartSet(labels, (*parts.parts, *added))
+    return with_labels(replace(parts, parts=(*parts.parts, *added)), labels)
 
 
 def rename(parts: PartSet, part_id: int, name: str) -> PartSet:

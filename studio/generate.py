@@ -2,26 +2,68 @@
 
 import logging
 import time
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
 
-from partwise.core.errors import AppError
+import numpy as np
+from numpy.typing import NDArray
+
+from partwise.core.errors import AppError, ConfigError
 from partwise.core.progress import CancelToken, ProgressCallback
 from partwise.geometric.complete import CompletedPart, Completion, closed_count
+from partwise.geometry.aabb import part_aabbs
 from partwise.geometry.mesh_io import SourceMesh
-from studio.catalog import AUTO, GENERATE, Engines
+from partwise.xpart.settings import XPartSettings
+from studio import xpart
+from studio.catalog import AUTO, GENERATE, XPART, EngineChoice, Engines, find_model
+from studio.configuration import DEFAULT_QUALITY, Configuration
 from studio.document import PartSet, Run
+from studio.outlook import Outlook
+from studio.p3sam_network import Watch
 
 logger = logging.getLogger(__name__)
+
+PartCallback = Callable[[CompletedPart], None]
+
+
+@dataclass(frozen=True)
+class GenerateOptions:
+    """How to generate, for whichever engine runs; the built-in one has nothing to set."""
+
+    xpart: XPartSettings = field(default_factory=XPartSettings)
 
 
 @dataclass(frozen=True)
 class GenerateRequest:
-    """What to close; `part_ids` None means every part; `engine` "auto", "geometric", "xpart"."""
+    """What to close; `part_ids` None means every part; `engine` "auto", "geometric", "xpart".
+
+    aabbs: (K, 2, 3) float64 boxes of the parts asked for, in that order and in the mesh's
+    coordinates, for X-Part; None = those of the parts' own surfaces.
+    """
 
     mesh: SourceMesh
     parts: PartSet
     part_ids: tuple[int, ...] | None = None
     engine: str = AUTO
+    options: GenerateOptions = field(default_factory=GenerateOptions)
+    aabbs: NDArray[np.float64] | None = None
+
+    @property
+    def chosen_ids(self) -> tuple[int, ...]:
+        """The parts asked for; raises `AppError` when there are none."""
+        ids = self.part_ids
+        if ids is None:
+            ids = tuple(part.id for part in self.parts.parts)
+        if not ids:
+            raise AppError("No part is chosen. Include at least one part to generate.")
+        return ids
+
+    def boxes(self) -> NDArray[np.float64]:
+        """(K, 2, 3) float64, the boxes of the parts asked for."""
+        if self.aabbs is not None:
+            return self.aabbs
+        mesh, labels = self.mesh, self.parts.face_labels
+        return part_aabbs(mesh.vertices, mesh.faces, labels, self.chosen_ids)
 
 
 @dataclass(frozen=True)
@@ -32,43 +74,108 @@ class GenerateResult:
     run: Run
 
 
+def options_for(
+    configuration: Configuration,
+    quality: str = DEFAULT_QUALITY,
+    *,
+    steps: int | None = None,
+    octree_resolution: int | None = None,
+    seed: int | None = None,
+    decoding: str | None = None,
+) -> GenerateOptions:
+    """A quality's settings with a person's own; raises `ConfigError` when out of range."""
+    given = {
+        "steps": steps,
+        "octree_resolution": octree_resolution,
+        "seed": seed,
+        "decoding": decoding,
+    }
+    values = {key: value for key, value in given.items() if value is not None}
+    try:
+        return GenerateOptions(replace(configuration.xpart_settings(quality), **values))  # type: ignore[arg-type]
+    except ValueError as err:
+        raise ConfigError(f"X-Part: {err}.") from err
+
+
+def look_ahead(engines: Engines, options: GenerateOptions, part_count: int) -> Outlook:
+    """About how long X-Part would take here, and in which memory; its weights must be here."""
+    return xpart.look_ahead(engines, options.xpart, part_count)
+
+
+def choose_engine(
+    engines: Engines, requested: str, options: GenerateOptions, part_count: int
+) -> EngineChoice:
+    """The engine that `run` would take; raises as `Engines.choose` does."""
+    if requested != AUTO or find_model(XPART).why_unavailable(engines.weights_dir):
+        return engines.choose(GENERATE, requested)
+    ahead = look_ahead(engines, options, part_count)
+    fits = ahead.plan is None or ahead.plan.fits
+    return engines.choose(GENERATE, requested, neural_s=ahead.seconds, fits=fits)
+
+
 def run(
-    request: GenerateRequest, engines: Engines, progress: ProgressCallback, cancel: CancelToken
+    request: GenerateRequest,
+    engines: Engines,
+    progress: ProgressCallback,
+    cancel: CancelToken,
+    on_part: PartCallback = lambda part: None,
 ) -> GenerateResult:
-    """Choose the engine and run it; raises `AppError` kinds, `Cancelled` when told to stop."""
+    """Choose the engine and run it; raises `AppError` kinds, `Cancelled` when told to stop.
+
+    on_part: hears of each part as soon as it is done, in no order, if they are done one by one.
+    """
     started = time.perf_counter()
-    choice = engines.choose(GENERATE, request.engine)
-    part_ids = request.part_ids
-    if part_ids is None:
-        part_ids = tuple(part.id for part in request.parts.parts)
-    if not part_ids:
-        raise AppError("No part is chosen. Include at least one part to generate.")
+    ids = request.chosen_ids
+    choice = choose_engine(engines, request.engine, request.options, len(ids))
+    watch = Watch(progress, cancel)
+    if choice.name == XPART:
+        made = _by_xpart(request, engines, watch, on_part)
+    else:
+        made = _by_geometry(request, engines, watch)
+    elapsed_s = time.perf_counter() - started
+    logger.info(
+        "closed %d of %d parts in %.2f s (%s)",
+        closed_count(made.completed),
+        len(made.completed),
+        elapsed_s,
+        choice.name,
+    )
+    run_made = replace(
+        made.run, engine=choice.name, engine_reason=choice.reason, elapsed_s=elapsed_s
+    )
+    return GenerateResult(made.completed, run_made)
+
+
+def _by_geometry(request: GenerateRequest, engines: Engines, watch: Watch) -> GenerateResult:
+    ids = request.chosen_ids
     completion: Completion = engines.pool.run(
         "partwise.geometric.complete:complete_parts",
         request.mesh.vertices,
         request.mesh.faces,
         request.parts.face_labels,
-        part_ids=part_ids,
+        part_ids=ids,
         limits=engines.job_limits,
-        progress=progress,
-        cancel=cancel,
+        progress=watch.progress,
+        cancel=watch.cancel,
     )
-    elapsed_s = time.perf_counter() - started
-    logger.info(
-        "closed %d of %d parts in %.2f s (%s)",
-        closed_count(completion.parts),
-        len(completion.parts),
-        elapsed_s,
-        choice.name,
+    seconds = {"close": completion.seconds}
+    return GenerateResult(completion.parts, _run_of(ids, {}, seconds))
+
+
+def _by_xpart(
+    request: GenerateRequest, engines: Engines, watch: Watch, on_part: PartCallback
+) -> GenerateResult:
+    ids, settings = request.chosen_ids, request.options.xpart
+    job = xpart.Job(request.mesh, request.boxes(), ids, settings)
+    made = xpart.generate(job, engines, watch, on_part)
+    run_made = replace(
+        _run_of(ids, asdict(settings), made.stage_seconds),
+        stage_peaks=made.stage_peaks,
+        memory_plan=made.plan,
     )
-    return GenerateResult(
-        completion.parts,
-        Run(
-            job=GENERATE,
-            engine=choice.name,
-            engine_reason=choice.reason,
-            settings={"part_ids": list(part_ids)},
-            stage_seconds={"close": completion.seconds},
-            elapsed_s=elapsed_s,
-        ),
-    )
+    return GenerateResult(made.completed, run_made)
+
+
+def _run_of(ids: Sequence[int], settings: dict[str, object], seconds: dict[str, float]) -> Run:
+    """What is known of a run before it is known how it was chosen and how long it took."""
+    return Run(GENERATE, "", "", {"part_ids": list(ids), **settings}, seconds, 0.0)

@@ -99,14 +99,16 @@ def _file(studio: Studio) -> Callable[[Request], Response]:
             return PlainTextResponse("This file is gone: its page was closed.\n", status_code=404)
         document = session.document
         with document.lock:
-            if document.revision != where["revision"]:
+            is_view = where["name"] == VIEW
+            present = document.picture_revision if is_view else document.revision
+            if where["revision"] != present:
                 text = "This result was replaced by a newer one. Use the links on the page.\n"
                 return PlainTextResponse(text, status_code=410)
             try:
                 content = _content(document, where["kind"], where["name"])
             except KeyError:
                 return PlainTextResponse("There is no such file.\n", status_code=404)
-        is_download = where["name"] != VIEW and where["kind"] != results.MASKS
+        is_download = not is_view and where["kind"] != results.MASKS
         return file_response(content, where["name"], is_download=is_download)
 
     return file

@@ -8,17 +8,19 @@ import contextlib
 import threading
 import uuid
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 
 from partwise.core.errors import BusyError, Cancelled
 from partwise.core.progress import CancelToken, Progress, ProgressCallback, scaled
 from studio import generate, load, results, segment
+from studio.asked import GenerateChoice, request_of, set_boxes
 from studio.catalog import AUTO, GENERATE, SEGMENT
 from studio.document import Document
 from studio.failure import text_of
 from studio.jobs import Queued, follow_job
+from studio.prospect import check_part_count
 from studio.workflow import Studio
 from studio.workspace import Session
 
@@ -42,7 +44,7 @@ class MeshTask:
     """What a program asks for; `job` is "segment" or "generate".
 
     name: of the mesh file, by which its format is known. engine: of this job; before generating,
-    the mesh is segmented by what "auto" chooses, or has the parts of `labels`.
+    the mesh is segmented by what "auto" chooses, or has the parts of `labels`, or of `boxes`.
     """
 
     job: str
@@ -51,6 +53,8 @@ class MeshTask:
     options: segment.SegmentOptions
     engine: str = AUTO
     labels: Path | None = None
+    boxes: Path | None = None
+    making: GenerateChoice = field(default_factory=GenerateChoice)
 
     @property
     def result_kind(self) -> str:
@@ -199,7 +203,9 @@ class MeshJobs:
         if task.labels is not None:
             parts = load.read_labels(task.labels, document.source, name="The file of labels")
             document.set_segmentation(*parts)
-        else:
+        if task.boxes is not None:
+            set_boxes(document, task.boxes, "The file of boxes")
+        if document.parts is None:
             self._cut(task, document, scaled(progress, _READ, _CUT), cancel)
         self._close(task, document, scaled(progress, _CUT, 1.0), cancel)
         return document
@@ -215,15 +221,15 @@ class MeshJobs:
     def _close(
         self, task: MeshTask, document: Document, progress: ProgressCallback, cancel: CancelToken
     ) -> None:
-        parts = document.parts
-        assert parts is not None, "the parts were cut or read just before"
-        request = generate.GenerateRequest(document.source, parts, engine=task.engine)
+        options = task.making.options(self._studio.configuration)
+        request = request_of(document, task.making, options, task.engine)
+        check_part_count(self._studio.engines, task.engine, len(request.chosen_ids))
         result = generate.run(request, self._studio.engines, progress, cancel)
-        document.set_completion(parts, result.completed, result.run)
+        document.set_completion(request.parts, result.completed, result.run)
 
     def _settle(self, job: MeshJob, session: Session, end: JobState) -> None:
         """Keep the result, nothing of a job without one; forget the oldest beyond the bound."""
-        for path in (job.task.mesh, job.task.labels):
+        for path in (job.task.mesh, job.task.labels, job.task.boxes):
             if path is not None:
                 with contextlib.suppress(OSError):  # it goes with its folder
                     path.unlink(missing_ok=True)

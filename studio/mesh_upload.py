@@ -18,9 +18,11 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
 from partwise.core.errors import AppError, ConfigError, MeshError
+from partwise.geometry.aabb_file import MAX_BYTES
 from partwise.geometry.limits import MEGABYTE, Refusal, extension_of
+from studio.asked import GenerateChoice, read_part_ids
 from studio.catalog import AUTO, GENERATE, Engines
-from studio.configuration import Configuration
+from studio.configuration import DEFAULT_QUALITY, Configuration
 from studio.mesh_jobs import MeshTask
 from studio.segment import P3SamChoice, SegmentOptions, choose_engine, options_for
 
@@ -37,6 +39,8 @@ OPTIONS = (
     "nearest",
     "merge_small",
 )
+MAKING = ("quality", "steps", "octree_resolution", "decoding", "part_ids")  # of “generate” alone
+BESIDE = ("labels", "boxes")  # files that may come with the mesh, to “generate”
 _LABEL_BYTES = 8  # of one face, at most
 _MARGIN_BYTES = 64 * 1024  # for the other fields and what stands between them
 _FIELD_BYTES = 4096
@@ -74,8 +78,8 @@ class Upload:
     @property
     def _body_limit(self) -> int:
         mesh = self.configuration.mesh
-        labels = _LABEL_BYTES * mesh.max_faces if self.job == GENERATE else 0
-        return mesh.max_file_bytes + labels + _MARGIN_BYTES
+        others = _LABEL_BYTES * mesh.max_faces + MAX_BYTES if self.job == GENERATE else 0
+        return mesh.max_file_bytes + others + _MARGIN_BYTES
 
     def _too_large(self) -> TooLarge:
         limit = self.configuration.mesh.max_file_bytes / MEGABYTE
@@ -104,7 +108,7 @@ class Upload:
 
     async def _receive_form(self, request: Request, body: AsyncGenerator[bytes, None]) -> MeshTask:
         parser = MultiPartParser(
-            request.headers, body, max_files=2, max_fields=32, max_part_size=_FIELD_BYTES
+            request.headers, body, max_files=3, max_fields=32, max_part_size=_FIELD_BYTES
         )
         try:
             form = await parser.parse()
@@ -122,34 +126,49 @@ class Upload:
             raise ConfigError(f"“{twice[:60]}” was sent more than once. Send it once.")
         files = {key: value for key, value in form.items() if isinstance(value, UploadFile)}
         fields = {key: value for key, value in form.items() if isinstance(value, str)}
-        mesh, labels = files.pop("mesh", None), files.pop("labels", None)
+        mesh = files.pop("mesh", None)
         if mesh is None:
             raise MeshError("No mesh was sent. Send it as the form's file “mesh”.")
-        if files or (labels is not None and self.job != GENERATE):
-            name = next(iter(files), "labels")
-            raise ConfigError(f"“{name}” is not a file that belongs to this request.")
-        task = self._task(mesh.filename or "", fields, has_labels=labels is not None)
+        for name in files:
+            if self.job != GENERATE or name not in BESIDE:
+                raise ConfigError(f"“{name[:60]}” is not a file that belongs to this request.")
+        task = self._task(mesh.filename or "", fields, beside=tuple(files))
         _copy(mesh, task.mesh)
         self._check_mesh(task.mesh)
-        if labels is not None and task.labels is not None:
-            _copy(labels, task.labels)
+        for name, path in (("labels", task.labels), ("boxes", task.boxes)):
+            if path is not None:
+                _copy(files[name], path)
         return task
 
-    def _task(self, name: str, fields: Mapping[str, str], *, has_labels: bool = False) -> MeshTask:
-        """The task, its files not there yet; raises for options that could never run."""
+    def _task(
+        self, name: str, fields: Mapping[str, str], *, beside: tuple[str, ...] = ()
+    ) -> MeshTask:
+        """The task, its files not there yet; raises for options that could never run.
+
+        beside: which of `BESIDE` come with the mesh.
+        """
         if not name:
             raise MeshError("The mesh has no name. Send one, as ?filename=chair.glb with the body.")
         try:
             extension_of(name)
         except Refusal as err:
             raise err.about(name) from err
-        options, engine = parse_options(self.configuration, fields), fields.get("engine", AUTO)
+        cutting = {key: value for key, value in fields.items() if key not in self._making}
+        options = parse_options(self.configuration, cutting, self._making)
+        engine, making = fields.get("engine", AUTO), GenerateChoice()
         if self.job == GENERATE:
+            making = parse_making(fields)
+            making.options(self.configuration)
             self.engines.choose(GENERATE, engine)
         else:
             choose_engine(self.engines, engine, options)
-        labels = self._new_file() if has_labels else None
-        return MeshTask(self.job, self._new_file(), name, options, engine, labels)
+        labels, boxes = (self._new_file() if each in beside else None for each in BESIDE)
+        mesh = self._new_file()
+        return MeshTask(self.job, mesh, name, options, engine, labels, boxes, making)
+
+    @property
+    def _making(self) -> tuple[str, ...]:
+        return MAKING if self.job == GENERATE else ()
 
     def _new_file(self) -> Path:
         return self.folder / f"upload-{uuid.uuid4().hex}"
@@ -167,11 +186,28 @@ def _copy(upload: UploadFile, path: Path) -> None:
         shutil.copyfileobj(upload.file, file)
 
 
-def parse_options(configuration: Configuration, fields: Mapping[str, str]) -> SegmentOptions:
-    """The options of a request's fields; raises `ConfigError` with the field and its value."""
+def parse_making(fields: Mapping[str, str]) -> GenerateChoice:
+    """How to generate, of a request's fields; raises `ConfigError` with the field and its value."""
+    return GenerateChoice(
+        fields.get("quality") or DEFAULT_QUALITY,
+        _integer(fields, "steps"),
+        _integer(fields, "octree_resolution"),
+        _integer(fields, "seed"),
+        fields.get("decoding") or None,
+        read_part_ids(fields.get("part_ids", "")),
+    )
+
+
+def parse_options(
+    configuration: Configuration, fields: Mapping[str, str], others: tuple[str, ...] = ()
+) -> SegmentOptions:
+    """The options of a request's fields; raises `ConfigError` with the field and its value.
+
+    others: what else this kind of request knows, for whoever gave a field that is none.
+    """
     for name in fields:
         if name not in OPTIONS:
-            known = ", ".join(OPTIONS)
+            known = ", ".join((*OPTIONS, *others))
             raise ConfigError(f"“{name[:60]}” is not an option. Known are: {known}.")
     chosen = P3SamChoice(
         _integer(fields, "points"),

@@ -1,5 +1,6 @@
 """What the next job needs, and what it would need under other settings, for a diagnosis."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import cast
 
@@ -47,6 +48,13 @@ def next_job(
         alternatives_to(plan_with, DEFAULT_PRESET, wanted, tuple(configuration.presets)),
         "",
     )
+
+
+def as_given(server: Preferences, own: Preferences, given: Mapping[str, object]) -> Preferences:
+    """A server's preferences, with those of this command's options in their place."""
+    fields = {"budget_gib": "budget_bytes", "ladder": "ladder", "weights": "precision"}
+    changed = {fields[key] for key, value in given.items() if key in fields and value is not None}
+    return replace(server, **{name: getattr(own, name) for name in changed})
 
 
 @dataclass(frozen=True)

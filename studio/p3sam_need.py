@@ -7,19 +7,11 @@ import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from partwise.p3sam.cost import (
-    Levels,
-    StageBytes,
-    click_bytes,
-    count_levels,
-    encode_bytes,
-    expected_levels,
-    mask_options,
-    pair_count,
-)
+from partwise.p3sam.cost import click_bytes, encode_bytes, mask_options, pair_count
 from partwise.p3sam.precision import quality_words
 from partwise.p3sam.prepare import PreparedMesh
 from partwise.p3sam.settings import P3SamSettings
+from partwise.points.cost import Levels, StageBytes, count_levels, expected_levels
 from partwise.vram.plan import Form, JobNeed, Plan, Rung, Stage, StageOption
 from partwise.vram.precision import QUANTIZED
 from studio.catalog import P3SAM, Engines, find_model

@@ -24,29 +24,58 @@ from partwise import __version__
 from partwise.geometric.complete import CompletedPart, PartState
 from partwise.geometry import topology
 from partwise.geometry.aabb import part_aabbs
-from partwise.geometry.export import ExportPart, MeshFormat, write_mesh, write_parts_glb
+from partwise.geometry.export import MeshFormat, write_mesh, write_parts_glb
 from partwise.geometry.labels import members_by_label
-from partwise.geometry.mesh_io import SourceMesh
-from partwise.geometry.parts import (
-    cut_out,
-    exploded_offsets,
-    hex_colour,
-    part_colour,
-    split_by_label,
+from partwise.geometry.parts import exploded_offsets, hex_colour
+from studio.boxes import boxes_of
+from studio.document import Document, Part, Run
+from studio.shapes import (
+    COMPLETED,
+    INPUT,
+    NO_PART,
+    PARTS,
+    export_of,
+    is_view_simplified,
+    mask_picture,
+    outlines_of,
+    parts_of,
+    shapes_of,
+    view_glb,
 )
-from studio.candidates import Candidates
-from studio.document import Document, Part, PartSet, Run
 
-PARTS, COMPLETED, INPUT, MASKS = "parts", "completed", "input", "masks"
-NO_PART = -1
+__all__ = [
+    "COMPLETED",
+    "EXPLODE_AMOUNT",
+    "INPUT",
+    "MASKS",
+    "MESH_FORMATS",
+    "NO_PART",
+    "PARTS",
+    "PartRow",
+    "download",
+    "downloads",
+    "file_face_ids",
+    "is_view_simplified",
+    "mask_glb",
+    "mask_names",
+    "part_rows",
+    "report",
+    "view_glb",
+    "write_atomically",
+]
+
+MASKS = "masks"
+EMPTY, FAILED, WAITING = "empty", "failed", "waiting"
 MESH_FORMATS: tuple[MeshFormat, ...] = ("glb", "obj", "stl")
-NEUTRAL = (176, 182, 192)
 EXPLODE_AMOUNT = 0.6
 
 
 @dataclass(frozen=True)
 class PartRow:
-    """A row of the part table. aabb: (2, 3) float64, min then max; area in squared mesh units."""
+    """A row of the part table. aabb: (2, 3) float64, min then max; area in squared mesh units.
+
+    state: “surface” of a part of the input, else “closed”, “open”, `EMPTY`, `FAILED`, `WAITING`.
+    """
 
     part: Part
     face_count: int
@@ -56,13 +85,6 @@ class PartRow:
     reason: str
     volume: float | None
     aabb: NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class _Shape:
-    part: Part
-    vertices: NDArray[np.float64]
-    faces: NDArray[np.int64]
 
 
 def part_rows(document: Document, kind: str) -> list[PartRow]:
@@ -75,7 +97,7 @@ def part_rows(document: Document, kind: str) -> list[PartRow]:
 
 
 def _surface_rows(document: Document) -> list[PartRow]:
-    parts, mesh = _require_parts(document), document.source
+    parts, mesh = parts_of(document, PARTS), document.source
     areas = topology.face_areas(mesh.vertices, mesh.faces)
     total = max(float(areas.sum()), np.finfo(float).tiny)
     boxes = part_aabbs(mesh.vertices, mesh.faces, parts.face_labels, [p.id for p in parts.parts])
@@ -100,49 +122,54 @@ def _surface_rows(document: Document) -> list[PartRow]:
 
 
 def _completed_rows(document: Document) -> list[PartRow]:
-    parts = _parts_of(document, COMPLETED)
+    """The parts that were asked for, in the order of all parts."""
+    parts = parts_of(document, COMPLETED)
     total = max(sum(done.area for done in document.completed), np.finfo(float).tiny)
-    return [
-        PartRow(
-            part=parts.part(done.part_id),
-            face_count=len(done.faces),
-            area=done.area,
-            area_percent=100 * done.area / total,
-            state=done.state.value,
-            reason=done.reason,
-            volume=done.volume if done.state is PartState.CLOSED else None,
-            aabb=_completed_aabb(document, done),
-        )
-        for done in document.completed
-    ]
+    rows = {done.part_id: _completed_row(document, done, total) for done in document.completed}
+    rows |= {part_id: _missing_row(document, part_id) for part_id in document.missing}
+    return [rows[part.id] for part in parts.parts if part.id in rows]
+
+
+def _completed_row(document: Document, done: CompletedPart, total_area: float) -> PartRow:
+    is_empty = done.state is PartState.OPEN and not len(done.faces)
+    return PartRow(
+        part=parts_of(document, COMPLETED).part(done.part_id),
+        face_count=len(done.faces),
+        area=done.area,
+        area_percent=100 * done.area / total_area,
+        state=EMPTY if is_empty else done.state.value,
+        reason=done.reason,
+        volume=done.volume if done.state is PartState.CLOSED else None,
+        aabb=_completed_aabb(document, done),
+    )
+
+
+def _missing_row(document: Document, part_id: int) -> PartRow:
+    """A part that is still to come, or will not."""
+    why, parts = document.missing[part_id], parts_of(document, COMPLETED)
+    return PartRow(
+        part=parts.part(part_id),
+        face_count=0,
+        area=0.0,
+        area_percent=0.0,
+        state=FAILED if why else WAITING,
+        reason=why,
+        volume=None,
+        aabb=_surface_aabb(document, part_id),
+    )
 
 
 def _completed_aabb(document: Document, done: CompletedPart) -> NDArray[np.float64]:
     """The box of a closed part; of its surface in the input when nothing of it could be made."""
     if len(done.vertices):
         return np.stack([done.vertices.min(axis=0), done.vertices.max(axis=0)])
-    mesh, labels = document.source, _parts_of(document, COMPLETED).face_labels
-    (aabb,) = part_aabbs(mesh.vertices, mesh.faces, labels, [done.part_id])
+    return _surface_aabb(document, done.part_id)
+
+
+def _surface_aabb(document: Document, part_id: int) -> NDArray[np.float64]:
+    mesh, labels = document.source, parts_of(document, COMPLETED).face_labels
+    (aabb,) = part_aabbs(mesh.vertices, mesh.faces, labels, [part_id])
     return np.asarray(aabb)
-
-
-def view_glb(document: Document, kind: str) -> bytes:
-    """What the viewer shows: the input in one colour, the parts, or the closed parts.
-
-    Faces without a part are a grey node beside the parts, number −1.
-    """
-    exports = [_export(s, kind) for s in _shapes(document, kind)]
-    if kind == PARTS:
-        exports += _uncovered(document)
-    return write_parts_glb(exports, is_shaded=True)
-
-
-def _uncovered(document: Document) -> list[ExportPart]:
-    rest = np.nonzero(_require_parts(document).face_labels == NO_PART)[0]
-    if not len(rest):
-        return []
-    surface = cut_out(document.source.vertices, document.source.faces, rest, NO_PART)
-    return [ExportPart(NO_PART, "No part", NEUTRAL, surface.vertices, surface.faces)]
 
 
 def mask_names(document: Document) -> list[str]:
@@ -160,20 +187,8 @@ def mask_glb(document: Document, name: str) -> bytes:
         raise KeyError(name)
     index = names.index(name)
     if index not in candidates.glbs:
-        candidates.glbs[index] = _mask_glb(document, candidates, index)
+        candidates.glbs[index] = mask_picture(document, candidates, index)
     return candidates.glbs[index]
-
-
-def _mask_glb(document: Document, candidates: Candidates, index: int) -> bytes:
-    """The faces of a mask, in a node for each part that they lie in, so that they move with it."""
-    mesh, parts = document.source, document.parts
-    labels = mesh.face_nodes if parts is None else parts.face_labels
-    chosen = np.nonzero(candidates.masks[index].faces)[0]
-    exports = []
-    for label, own in members_by_label(labels[chosen]).items():
-        surface = cut_out(mesh.vertices, mesh.faces, chosen[own], label)
-        exports.append(ExportPart(label, "Mask", NEUTRAL, surface.vertices, surface.faces))
-    return write_parts_glb(exports)
 
 
 def downloads(document: Document, kind: str) -> list[str]:
@@ -193,6 +208,8 @@ def _makers(document: Document, kind: str) -> dict[str, Callable[[], bytes]]:
 
     makers: dict[str, Callable[[], bytes]] = {"parts.glb": lambda: _parts_glb(document, kind)}
     makers["exploded.glb"] = lambda: _exploded_glb(document, kind)
+    makers["boxes.glb"] = lambda: _boxes_glb(document, kind, kind)
+    makers["input_boxes.glb"] = lambda: _boxes_glb(document, kind, INPUT)
     makers.update({f"parts-{f}.zip": archive(f) for f in MESH_FORMATS})
     makers["face_ids.npy"] = lambda: _npy(file_face_ids(document, kind))
     makers["face_ids.json"] = lambda: _json(_face_ids_json(document, kind))
@@ -206,7 +223,7 @@ def file_face_ids(document: Document, kind: str) -> NDArray[np.int32]:
 
     A polygon of the file has one id: all its triangles are in the same part.
     """
-    parts = _parts_of(document, kind)
+    parts = parts_of(document, kind)
     mesh = document.source
     ids = np.full(mesh.facts.n_file_faces, -1, dtype=np.int32)
     ids[mesh.file_faces] = parts.face_labels
@@ -238,6 +255,7 @@ def report(document: Document, kind: str) -> dict[str, Any]:
         "seconds": {**run.stage_seconds, "total": run.elapsed_s},
         "peak_bytes": run.stage_peaks,
         "memory_plan": run.memory_plan,
+        "ended_early": run.ended,
         "edited": kind == PARTS and document.segmentation is not None and document.can_undo,
         "parts": [_part_json(row) for row in part_rows(document, kind)],
     }
@@ -258,7 +276,7 @@ def _part_json(row: PartRow) -> dict[str, Any]:
 
 
 def _face_ids_json(document: Document, kind: str) -> dict[str, Any]:
-    parts = _parts_of(document, kind)
+    parts = parts_of(document, kind)
     return {
         "order": "one id per face of the uploaded file, in its order; -1 = no part",
         "parts": {str(part.id): part.name for part in parts.parts},
@@ -267,53 +285,36 @@ def _face_ids_json(document: Document, kind: str) -> dict[str, Any]:
 
 
 def _aabb_json(document: Document, kind: str) -> dict[str, Any]:
-    rows = part_rows(document, kind)
-    return {
+    """The boxes that the parts have, a person's too; of closed parts those around what came out."""
+    rows, parts = part_rows(document, kind), parts_of(document, kind)
+    ids = [row.part.id for row in rows]
+    asked = boxes_of(document.source, parts, ids).tolist()
+    found = [row.aabb.tolist() for row in rows]
+    content = {
         "corners": "minimum then maximum, in the units of the uploaded file",
-        "aabbs": [row.aabb.tolist() for row in rows],
-        "part_ids": [row.part.id for row in rows],
+        "aabbs": found if kind == COMPLETED else asked,
+        "part_ids": ids,
         "names": [row.part.name for row in rows],
     }
-
-
-def _shapes(document: Document, kind: str) -> list[_Shape]:
-    mesh = document.source
-    if kind == INPUT:
-        nodes = split_by_label(mesh.vertices, mesh.faces, mesh.face_nodes)
-        return [_Shape(_node_part(mesh, n.part_id), n.vertices, n.faces) for n in nodes]
-    if kind == COMPLETED:
-        parts = _parts_of(document, kind)
-        return [
-            _Shape(parts.part(done.part_id), done.vertices, done.faces)
-            for done in document.completed
-            if len(done.faces)
-        ]
-    parts = _require_parts(document)
-    surfaces = split_by_label(mesh.vertices, mesh.faces, parts.face_labels)
-    by_id = {surface.part_id: surface for surface in surfaces}
-    return [_Shape(part, by_id[part.id].vertices, by_id[part.id].faces) for part in parts.parts]
-
-
-def _node_part(mesh: SourceMesh, node: int) -> Part:
-    return Part(node, mesh.node_names[node], node)
-
-
-def _export(shape: _Shape, kind: str, offset: NDArray[np.float64] | None = None) -> ExportPart:
-    colour = NEUTRAL if kind == INPUT else part_colour(shape.part.colour)
-    vertices = shape.vertices if offset is None else shape.vertices + offset
-    return ExportPart(shape.part.id, shape.part.name, colour, vertices, shape.faces)
+    return content | ({"made_from": asked} if kind == COMPLETED else {})
 
 
 def _parts_glb(document: Document, kind: str) -> bytes:
-    return write_parts_glb([_export(shape, kind) for shape in _shapes(document, kind)])
+    return write_parts_glb([export_of(shape, kind) for shape in shapes_of(document, kind)])
 
 
 def _exploded_glb(document: Document, kind: str) -> bytes:
-    shapes = _shapes(document, kind)
+    shapes = shapes_of(document, kind)
     boxes = np.array([[s.vertices.min(axis=0), s.vertices.max(axis=0)] for s in shapes])
     offsets = exploded_offsets(boxes, EXPLODE_AMOUNT)
     pairs = zip(shapes, offsets, strict=True)
-    return write_parts_glb([_export(shape, kind, offset) for shape, offset in pairs])
+    return write_parts_glb([export_of(shape, kind, offset) for shape, offset in pairs])
+
+
+def _boxes_glb(document: Document, kind: str, shown: str) -> bytes:
+    """The boxes of a result's parts around its meshes, or around those of the input."""
+    exports = [export_of(shape, shown) for shape in shapes_of(document, shown)]
+    return write_parts_glb(exports, outlines=outlines_of(document, kind))
 
 
 def _zip(document: Document, kind: str, file_format: MeshFormat) -> bytes:
@@ -321,8 +322,8 @@ def _zip(document: Document, kind: str, file_format: MeshFormat) -> bytes:
     entries = {row["id"]: row for row in manifest["parts"]}
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for shape in _shapes(document, kind):
-            content = write_mesh(_export(shape, kind), file_format)
+        for shape in shapes_of(document, kind):
+            content = write_mesh(export_of(shape, kind), file_format)
             name = f"part_{shape.part.id:03d}{_slug(shape.part.name)}.{file_format}"
             entries[shape.part.id] |= {"file": name, "sha256": sha256(content).hexdigest()}
             archive.writestr(name, content)
@@ -344,20 +345,6 @@ def _npy(values: NDArray[Any]) -> bytes:
 
 def _json(content: object) -> bytes:
     return json.dumps(content, indent=1, ensure_ascii=False).encode()
-
-
-def _require_parts(document: Document) -> PartSet:
-    if document.parts is None:
-        raise KeyError("there are no parts yet")
-    return document.parts
-
-
-def _parts_of(document: Document, kind: str) -> PartSet:
-    if kind != COMPLETED:
-        return _require_parts(document)
-    if document.completed_of is None:
-        raise KeyError("there are no closed parts yet")
-    return document.completed_of
 
 
 def _require_run(run: Run | None) -> Run:

@@ -14,11 +14,11 @@ from partwise.geometry.mesh_io import SourceMesh
 from partwise.geometry.parts import default_part_names
 from partwise.p3sam.cost import pair_count
 from partwise.p3sam.settings import P3SamSettings
-from partwise.vram.plan import Plan
 from studio import p3sam
 from studio.catalog import AUTO, P3SAM, SEGMENT, EngineChoice, Engines, find_model
 from studio.configuration import Configuration
 from studio.document import Document, Part, PartSet, Run
+from studio.outlook import Outlook
 from studio.p3sam import FoundParts
 from studio.p3sam_need import plan_now
 from studio.p3sam_network import Watch
@@ -119,18 +119,6 @@ def _p3sam_settings(
         return replace(configuration.p3sam_settings(preset), **values)
     except ValueError as err:
         raise ConfigError(f"P3-SAM: {err}.") from err
-
-
-@dataclass(frozen=True)
-class Outlook:
-    """How P3-SAM would run, as far as can be told before the mesh is prepared.
-
-    seconds: 0 when its masks are kept from before. plan: None when none is needed, or when nobody
-    tells how much memory there is.
-    """
-
-    seconds: float
-    plan: Plan | None
 
 
 def look_ahead(engines: Engines, settings: P3SamSettings, mesh_key: str | None) -> Outlook:

@@ -17,7 +17,8 @@ from partwise.vram.peaks import MeasuredPeaks
 from partwise.vram.runner import LocalRunner
 from partwise.vram.worker_device import WorkerDevice
 from partwise.vram.worker_runner import WorkerRunner
-from studio.catalog import WORKER_MODULES, Engines, neural_components
+from studio.catalog import WORKER_MODULES, Engines
+from studio.components import neural_components
 from studio.configuration import Configuration
 from studio.encoded import EncodedMeshes
 from studio.jobs import JobLane
@@ -125,7 +126,7 @@ def _find_place(
     if not settings.is_isolated:
         return device, LocalRunner(device, free_host_bytes, settings.host_cache_bytes)
     runner = WorkerRunner(
-        "studio.catalog:neural_components", (weights_dir,), settings=settings, on_exit=on_loss
+        "studio.components:neural_components", (weights_dir,), settings=settings, on_exit=on_loss
     )
     return WorkerDevice(device, runner), runner
 

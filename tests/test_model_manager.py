@@ -283,9 +283,9 @@ def test_shutdown_ends_those_who_wait(bench: Bench) -> None:
 
 def test_the_documented_names_answer(bench: Bench) -> None:
     bench.add("p3sam")
-    bench.add("xpart")
+    bench.add("xpart.dit")
     assert isinstance(bench.manager.get_p3sam_model(), nn.Module)
     pipeline = bench.manager.get_partformer_pipeline()
     assert not pipeline.is_loaded
-    assert pipeline(torch.ones(2, 8)).shape == (2, 8)
-    assert bench.loaded == set()
+    assert isinstance(pipeline.dit, nn.Module)
+    assert bench.loaded == {"xpart.dit"}

@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import nn
 
-from lazy_partformer import LazyPartFormer
+from lazy_partformer import COMPONENTS, LazyPartFormer
 from model_manager import ComponentSpec, ModelManager, Placement
 from partwise.core.errors import EngineError
 from partwise.vram.component import LoadOrder
@@ -252,11 +252,18 @@ def test_a_module_that_a_script_kept_has_weights_again_once_it_is_back_from_the_
     here.manager.shutdown()
 
 
-def test_a_pipeline_leaves_the_card_after_a_call_and_stays_on_the_host_for_the_next() -> None:
+def test_a_pipeline_leaves_the_card_and_stays_on_the_host_for_the_next_call() -> None:
     here = place()
-    pipeline = LazyPartFormer(here.manager, "a")
-    assert pipeline(torch.ones(1, _WIDTH)).shape == (1, _WIDTH)
-    assert (here.card_bytes, here.state("a")) == (0, ComponentState.PARKED)
+    for name in COMPONENTS:
+        build = builder(_WIDTH, 2.0)
+        here.manager.register(ComponentSpec(name, name, build, count_bytes=_count, model="xpart"))
+    pipeline = LazyPartFormer(here.manager)
+    assert not pipeline.is_loaded
+    for name in COMPONENTS:
+        assert getattr(pipeline, name.removeprefix("xpart.")).weight.shape == (_WIDTH, _WIDTH)
+    assert set(here.manager.resident_weights()) == set(COMPONENTS)
+    pipeline.unload(keep_on_host=True)
+    assert (here.card_bytes, here.state(COMPONENTS[0])) == (0, ComponentState.PARKED)
     pipeline.unload()
     assert here.manager.host_weights() == {}
     here.manager.shutdown()

@@ -29,6 +29,10 @@ _CREASE_COSINE = float(np.cos(np.radians(35.0)))
 _GENERATOR = "Partwise"
 _FLOAT, _UINT16, _UINT32 = 5126, 5123, 5125
 _VERTEX_BUFFER, _INDEX_BUFFER = 34962, 34963
+_LINES, _TRIANGLES = 1, 4
+# Along all edges of a box, some of them twice: readers that take lines for one line see no others.
+_CORNERS = [[x, y, z] for x in (0, 1) for y in (0, 1) for z in (0, 1)]
+_WALK = [0, 1, 3, 2, 0, 4, 5, 7, 6, 4, 5, 1, 3, 7, 6, 2]
 _LARGEST_UINT16_COUNT = 65535  # 65535 itself restarts a primitive
 
 
@@ -37,7 +41,7 @@ class ExportPart:
     """A part to write.
 
     colour: sRGB, 0 … 255. vertices: (V, 3) float64. faces: (F, 3) int64. `extras` are plain values
-    that go into the GLB's node beside `part_id`.
+    that go into the GLB's node beside `part_id`. shading: what `shade` gives, if it is known.
     """
 
     part_id: int
@@ -46,10 +50,26 @@ class ExportPart:
     vertices: Floats
     faces: Ints
     extras: Mapping[str, object] = field(default_factory=dict)
+    shading: "ShadedMesh | None" = None
 
 
-def write_parts_glb(parts: Sequence[ExportPart], *, is_shaded: bool = False) -> bytes:
-    """A GLB with one named, coloured node for each part, in the given order.
+@dataclass(frozen=True)
+class Outline:
+    """The twelve edges of a part's box to draw. colour: sRGB, 0 … 255. aabb: (2, 3) float64."""
+
+    part_id: int
+    name: str
+    colour: Colour
+    aabb: Floats
+
+
+def write_parts_glb(
+    parts: Sequence[ExportPart],
+    *,
+    outlines: Sequence[Outline] = (),
+    is_shaded: bool = False,
+) -> bytes:
+    """A GLB with one named, coloured node for each part, in the given order, then the outlines'.
 
     Vertices are shared between faces, so that a closed part is closed for every reader; with
     `is_shaded` they are doubled along hard edges and carry normals, for display only.
@@ -57,6 +77,8 @@ def write_parts_glb(parts: Sequence[ExportPart], *, is_shaded: bool = False) -> 
     scene = _Scene(is_shaded)
     for part in parts:
         scene.add(part)
+    for outline in outlines:
+        scene.add_outline(outline)
     return scene.to_bytes()
 
 
@@ -157,8 +179,27 @@ class _Scene:
         if len(part.faces):
             node["mesh"] = len(self._meshes)
             self._meshes.append({"name": part.name, "primitives": [self._primitive(part)]})
-            self._materials.append(_material(part))
+            self._materials.append(_material(part.name, part.colour))
         self._nodes.append(node)
+
+    def add_outline(self, outline: Outline) -> None:
+        """Append a box's node, of lines."""
+        corners = np.array([outline.aabb[place, (0, 1, 2)] for place in _CORNERS])
+        walk = corners[_WALK].astype(np.float32)
+        primitive = {
+            "attributes": {"POSITION": self._positions(np.repeat(walk, 2, axis=0)[1:-1])},
+            "material": len(self._materials),
+            "mode": _LINES,
+        }
+        self._nodes.append(
+            {
+                "name": outline.name,
+                "extras": {"part_id": outline.part_id},
+                "mesh": len(self._meshes),
+            }
+        )
+        self._meshes.append({"name": outline.name, "primitives": [primitive]})
+        self._materials.append(_material(outline.name, outline.colour))
 
     def to_bytes(self) -> bytes:
         """The finished GLB."""
@@ -182,22 +223,26 @@ class _Scene:
     def _primitive(self, part: ExportPart) -> dict[str, Any]:
         attributes: dict[str, int] = {}
         if self._is_shaded:
-            shaded = shade(part.vertices, part.faces)
+            shaded = part.shading or shade(part.vertices, part.faces)
             vertices, faces = shaded.vertices, shaded.faces
             attributes["NORMAL"] = self._accessor(shaded.normals, _FLOAT, _VERTEX_BUFFER)
         else:
             vertices, faces = part.vertices.astype(np.float32), part.faces
         is_short = len(vertices) <= _LARGEST_UINT16_COUNT
         indices = faces.astype("<u2" if is_short else "<u4").ravel()
-        attributes["POSITION"] = position = self._accessor(vertices, _FLOAT, _VERTEX_BUFFER)
-        low, high = vertices.min(axis=0), vertices.max(axis=0)
-        self._accessors[position] |= {"min": low.tolist(), "max": high.tolist()}
+        attributes["POSITION"] = self._positions(vertices)
         return {
             "attributes": attributes,
             "indices": self._accessor(indices, _UINT16 if is_short else _UINT32, _INDEX_BUFFER),
             "material": len(self._materials),
-            "mode": 4,
+            "mode": _TRIANGLES,
         }
+
+    def _positions(self, vertices: NDArray[np.float32]) -> int:
+        accessor = self._accessor(vertices, _FLOAT, _VERTEX_BUFFER)
+        low, high = vertices.min(axis=0), vertices.max(axis=0)
+        self._accessors[accessor] |= {"min": low.tolist(), "max": high.tolist()}
+        return accessor
 
     def _accessor(self, values: NDArray[Any], component: int, target: int) -> int:
         content = values.tobytes()
@@ -223,12 +268,12 @@ class _Scene:
         return len(self._accessors) - 1
 
 
-def _material(part: ExportPart) -> dict[str, Any]:
+def _material(name: str, colour: Colour) -> dict[str, Any]:
     return {
-        "name": part.name,
+        "name": name,
         "doubleSided": True,
         "pbrMetallicRoughness": {
-            "baseColorFactor": [*to_linear(part.colour), 1.0],
+            "baseColorFactor": [*to_linear(colour), 1.0],
             "metallicFactor": 0.0,
             "roughnessFactor": 1.0,
         },

@@ -1,5 +1,6 @@
 """How parts are shown: cut out of the mesh, named, coloured, pulled apart, boxed."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -111,6 +112,11 @@ def default_part_names(
         _node_name(face_nodes[face_labels == i], node_names) or f"Part {i + 1}"
         for i in range(count)
     ]
+    return distinct_names(wanted)
+
+
+def distinct_names(wanted: Sequence[str]) -> tuple[str, ...]:
+    """The names in their order, numbered where one comes several times."""
     names: list[str] = []
     taken: set[str] = set()
     for name in wanted:
@@ -127,7 +133,7 @@ def _node_name(nodes: NDArray[np.integer], node_names: tuple[str, ...]) -> str:
     return " ".join(node_names[int(counts.argmax())].split())
 
 
-def _numbered(name: str, taken: set[str], wanted: list[str]) -> str:
+def _numbered(name: str, taken: set[str], wanted: Sequence[str]) -> str:
     number, candidate = 2, name
     while candidate in taken or (candidate != name and candidate in wanted):
         candidate = f"{name} {number}"

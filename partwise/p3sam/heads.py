@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from partwise.p3sam.cost import PRODUCT_ROWS_CPU, PRODUCT_ROWS_GPU
-from partwise.p3sam.model import MASKS_PER_PROMPT, P3SAM, Mlp
+from partwise.p3sam.model import MASKS_PER_PROMPT, P3SAM
+from partwise.points.projection import Mlp
 
 _FIRST_SHARE = 0.68  # of the work, by multiplications
 

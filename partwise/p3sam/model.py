@@ -6,12 +6,12 @@ are evaluated by `heads.py`; here are their weights.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from partwise.points.sonata import IN_ORDER, Sonata, SonataConfig, StageFeatures
+from partwise.points.projection import Mlp, project_stages
+from partwise.points.sonata import IN_ORDER, Sonata, SonataConfig
 
 MASKS_PER_PROMPT = 3
 
@@ -34,24 +34,6 @@ TINY = P3SAMConfig(
         patch_size=64,
     )
 )
-
-
-class Mlp(nn.Sequential):
-    """Linear, GELU, Linear, GELU, Linear."""
-
-    def __init__(self, in_width: int, hidden: int, out_width: int) -> None:
-        super().__init__(
-            nn.Linear(in_width, hidden),
-            nn.GELU(),
-            nn.Linear(hidden, hidden),
-            nn.GELU(),
-            nn.Linear(hidden, out_width),
-        )
-
-    @property
-    def layers(self) -> tuple[nn.Linear, nn.Linear, nn.Linear]:
-        """The three linear layers."""
-        return cast("tuple[nn.Linear, nn.Linear, nn.Linear]", (self[0], self[2], self[4]))
 
 
 class P3SAM(nn.Module):
@@ -98,31 +80,7 @@ class P3SAM(nn.Module):
         check: Callable[[float], None] = lambda share: None,
     ) -> Tensor:
         """(M, 512) features of the voxels, of the type that autocast chose; see `encode`."""
-        stages = self.sonata(grid, voxel_features, curve_orders, check)
-        first, *rest = self.mlp.layers
-        features = project_stages(stages, first)
-        for linear in rest:
-            features = linear(torch.ops.aten.gelu_(features))
-        return features
-
-
-def project_stages(stages: list[StageFeatures], linear: nn.Linear) -> Tensor:
-    """(M, C_out) `linear` of all stages' features side by side, on the finest stage's points.
-
-    The concatenation (1232 wide as published) is never made: each stage's part of the product is
-    taken on its own few points, added to what comes from below, and gathered upwards. In float32,
-    also under autocast. Takes the stages out of the list, so that each is freed once it is used.
-    """
-    weights = list(linear.weight.split([stage.features.shape[1] for stage in stages], dim=1))
-    total = linear.bias.expand(len(stages[-1].features), -1).clone()
-    while stages:
-        stage = stages.pop()
-        total.addmm_(stage.features, weights.pop().T)
-        cluster = stage.cluster
-        del stage
-        if cluster is not None:
-            total = total[cluster]
-    return total
+        return project_stages(self.sonata(grid, voxel_features, curve_orders, check), self.mlp)
 
 
 def checkpoint_shapes(config: P3SAMConfig | None = None) -> dict[str, torch.Size]:

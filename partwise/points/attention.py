@@ -48,13 +48,27 @@ class PatchAttention(nn.Module):
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """softmax(q kᵀ / √D) v for (P, H, K, D) tensors: the one door to attention.
+    """softmax(q kᵀ / √D) v of (P, H, Q, D) queries, (P, H, K, D) keys and values: the one door to
+    attention.
 
-    Fused kernels hold no scores. Apple's GPU has none, so there patches go in groups.
+    Fused kernels hold no scores. Apple's GPU has none, so there groups of patches go one after
+    another, and queries of a patch that is too large by itself.
     """
     if query.device.type != "mps":
         return functional.scaled_dot_product_attention(query, key, value)
-    score_bytes = query.shape[1] * query.shape[2] ** 2 * query.element_size()
-    step = max(1, _MATERIALISED_BYTES // score_bytes)
-    pieces = zip(query.split(step), key.split(step), value.split(step), strict=True)
-    return torch.cat([functional.scaled_dot_product_attention(*piece) for piece in pieces])
+    return _attend_in_pieces(query, key, value)
+
+
+def _attend_in_pieces(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """The same, with scores below `_MATERIALISED_BYTES` at any time."""
+    row_bytes = key.shape[1] * key.shape[2] * key.element_size()
+    rows = max(1, _MATERIALISED_BYTES // row_bytes)
+    step = max(1, rows // query.shape[2])
+    out = torch.empty_like(query)
+    for start in range(0, len(query), step):
+        patches = slice(start, start + step)
+        for first in range(0, query.shape[2], rows):
+            asking = query[patches, :, first : first + rows]
+            found = functional.scaled_dot_product_attention(asking, key[patches], value[patches])
+            out[patches, :, first : first + rows] = found
+    return out

@@ -1,7 +1,8 @@
 """A checkpoint file as a lazy mapping, and its tensors into a module: strict, streamed, cast once.
 
 Knows nn.Module and bytes, nothing of our models. Nothing of a file is read until it is asked for,
-and then one tensor at a time into its own memory, so that the host never holds the weights twice.
+and then one tensor at a time into its own memory, so that the host never holds the weights twice;
+or not at all, when its tensors are to be views of the mapped file.
 """
 
 import contextlib
@@ -17,6 +18,7 @@ from partwise.core.progress import CancelToken, Progress, ProgressCallback, igno
 from partwise.vram import pickled_file, tensor_stream
 from partwise.vram.component import new_tensor
 from partwise.vram.footprint import plain_key
+from partwise.vram.mapped import MappedFile, note_type
 from partwise.vram.precision import AS_IT_IS, NO_POLICY, QUANTIZED, PrecisionPolicy
 from partwise.vram.safetensors_file import StoredTensor, read_header, short
 
@@ -51,6 +53,13 @@ class Checkpoint(Mapping[str, StoredTensor]):
         """Bytes of all tensors, as they are in the file."""
         return sum(tensor.byte_count for tensor in self._tensors.values())
 
+    def mapped(self) -> MappedFile | None:
+        """The file's bytes without reading them; None for a format that cannot be used so."""
+        if self.path.suffix != SAFETENSORS:
+            return None
+        end = max((tensor.offset + tensor.byte_count for tensor in self.values()), default=0)
+        return MappedFile(self.path, end)
+
     @contextlib.contextmanager
     def reader(self) -> "Iterator[tensor_stream.Reader]":
         """What reads a tensor into a given one; the file is open until the end of the block."""
@@ -63,7 +72,7 @@ class Checkpoint(Mapping[str, StoredTensor]):
 
 @dataclass(frozen=True)
 class LoadedWeights:
-    """What a module got: how many tensors, their bytes in memory, how long it took."""
+    """What a module got: how many tensors, their bytes (mapped ones as well), how long it took."""
 
     tensor_count: int
     weight_bytes: int
@@ -89,6 +98,14 @@ class _Pair:
         """Whether it becomes codes and scales."""
         return self.form in QUANTIZED
 
+    @property
+    def wanted(self) -> "torch.dtype":
+        """The type that it computes in, unless it is quantised."""
+        import torch
+
+        dtypes = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+        return dtypes.get(self.form, self.dtype)
+
 
 def open_checkpoint(path: Path) -> Checkpoint:
     """Read what a .safetensors, .ckpt, .pt, .pth or .bin file holds; raises `WeightsError`."""
@@ -109,6 +126,7 @@ def load_weights(
     key_prefixes: Sequence[str] = ("dit.",),
     ignored_keys: Collection[str] = frozenset(),
     empty: "Empty" = new_tensor,
+    is_mapped: bool = False,
     cancel: CancelToken | None = None,
     progress: ProgressCallback = ignore_progress,
 ) -> LoadedWeights:
@@ -118,23 +136,47 @@ def load_weights(
     the file though the module lacks them. Floating tensors are held in `precision` (of
     `plan.PRECISIONS`) as far as `policy` lets them be; in int8 and int4 some layers become those of
     `quantize`. `empty` makes their memory: (shape, dtype) → contiguous tensor on the CPU. Buffers
-    that a checkpoint never holds must be made before. Raises `WeightsError` with the keys that do
-    not match, `ConfigError` when a library is missing, `Cancelled` between tensors; then the module
-    is as it was.
+    that a checkpoint never holds must be made before.
+
+    is_mapped (see `LoadOrder`): floating tensors become views of the file, in the file's type if
+    that is another one; who places them casts them (`mapped.take_notes`). Those that are quantised,
+    no floats or ill aligned are read, and so are all of a file that is not safetensors.
+
+    Raises `WeightsError` with the keys that do not match, `ConfigError` when a library is missing,
+    `Cancelled` between tensors; then the module is as it was.
     """
     started = time.monotonic()
     cancel = cancel or CancelToken()
     _require_buffers(module)
     pairs = _matched(module, checkpoint, key_prefixes, ignored_keys)
     pairs = [_with_form(pair, precision, policy) for pair in pairs]
-    tensors = _read_all(checkpoint, pairs, empty, cancel, progress)
+    found = _map_all(checkpoint, pairs) if is_mapped else {}
+    left = [pair for pair in pairs if pair.key not in found]
+    tensors = found | _read_all(checkpoint, left, empty, cancel, progress)
     _put_quantized(module, pairs)
     module.load_state_dict(tensors, strict=True, assign=True)
-    if left := _names_on_meta(module):
-        raise ValueError(f"on meta after loading: {_some(left)}")
+    for pair in pairs:
+        if pair.key in found:
+            note_type(module, pair.key, pair.wanted)
+    if missing := _names_on_meta(module):
+        raise ValueError(f"on meta after loading: {_some(missing)}")
     module.requires_grad_(False).eval()
     size = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
     return LoadedWeights(len(tensors), size, time.monotonic() - started)
+
+
+def _map_all(checkpoint: Checkpoint, pairs: list[_Pair]) -> "dict[str, torch.Tensor]":
+    """Views of the file for those that can be, by key."""
+    if (file := checkpoint.mapped()) is None:
+        return {}
+    found = {}
+    for pair in pairs:
+        dtype = tensor_stream.torch_dtypes()[pair.stored.dtype]
+        if dtype.is_floating_point and not pair.is_quantized:
+            view = file.view(pair.stored, dtype)
+            if view is not None:
+                found[pair.key] = view
+    return found
 
 
 def _read_all(
@@ -159,11 +201,8 @@ def _read_all(
 
 def _read(reader: tensor_stream.Reader, pair: _Pair, empty: "Empty") -> "dict[str, torch.Tensor]":
     """The tensor, or the two of a quantised one, by key."""
-    import torch
-
     if not pair.is_quantized:
-        dtypes = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-        tensor = empty(pair.shape, dtypes.get(pair.form, pair.dtype))
+        tensor = empty(pair.shape, pair.wanted)
         reader.read_into(tensor, pair.file_key, pair.stored)
         return {pair.key: tensor}
     from partwise.vram.quantize import QuantizedWeight, quantize

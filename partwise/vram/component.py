@@ -1,7 +1,7 @@
 """A model that the manager may load, where it is, and the right to use it."""
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -33,23 +33,34 @@ class LoadOrder:
     """How a component is to be built. precision: of its weights, one of `plan.PRECISIONS`.
 
     empty: where a weight's host memory comes from, (shape, dtype) → contiguous tensor on the CPU.
+    is_mapped: weights may be views of the file, for `checkpoint.load_weights` to know; then they
+    may still be of the file's type, and are not to be computed with nor changed by who builds.
     """
 
     precision: str = "fp32"
+    is_mapped: bool = False
     empty: "Callable[[tuple[int, ...], torch.dtype], torch.Tensor]" = new_tensor
     cancel: CancelToken = field(default_factory=CancelToken)
     progress: ProgressCallback = ignore_progress
 
 
+def no_units(module: "nn.Module", kind: str) -> Sequence[str]:
+    """Of a component whose weights are not streamed."""
+    return ()
+
+
 @dataclass(frozen=True)
 class ComponentSpec:
-    """A model the manager may load.
+    """A component the manager may load: a model or a part of one.
 
     `build` makes the module with its weights, on the CPU, ready to run. `why_unavailable` is asked
     before each load and answers with a sentence for the person, or None when it can be loaded. Of
-    the components of one `group` at most one is on the device; None shares with everybody.
+    the models of one `group` at most one is on the device, with any of its components; a group of
+    None shares with everybody. model: the same for all components of one; empty = its own name.
     `count_bytes` tells the bytes of its weights in a precision without loading anything, None when
-    that is not known.
+    that is not known. `stream_units` names, for a kind of streaming, the submodules whose weights
+    come and go, in the order in which they compute; none for a kind that it does not know, which is
+    then ignored. A submodule within another one is a unit of its own.
     """
 
     name: str
@@ -58,17 +69,30 @@ class ComponentSpec:
     why_unavailable: Callable[[], str | None] = _always
     group: str | None = ONE_AT_A_TIME
     count_bytes: Callable[[str], int | None] = lambda precision: None
+    model: str = ""
+    stream_units: "Callable[[nn.Module, str], Sequence[str]]" = no_units
+
+    @property
+    def place(self) -> str:
+        """The model that it is of, whose components may be on the device together."""
+        return self.model or self.name
+
+    def known_streaming(self, kind: str) -> str:
+        """The kind of streaming, or none where the component knows no kind at all."""
+        return "" if self.stream_units is no_units else kind
 
 
 @dataclass(frozen=True)
 class Placement:
     """How somebody wants a component. precision: of its weights, None = as it is, else as chosen.
 
-    is_on_host: computing on the CPU although there is a GPU.
+    is_on_host: computing on the CPU although there is a GPU. streaming: empty = all weights where
+    it computes, else a kind of streaming; ignored by a component that does not know it.
     """
 
     precision: str | None = None
     is_on_host: bool = False
+    streaming: str = ""
 
 
 class Lease:
@@ -87,6 +111,18 @@ class Lease:
         if self._loaded.module is None:
             raise RuntimeError(f"“{self.name}” lives in a process of its own; reach it with call()")
         return self._loaded.module
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether the module lives in another process, which gets copies of all arguments."""
+        return self._loaded is not None and self._loaded.module is None
+
+    @property
+    def precision(self) -> str:
+        """Of the weights."""
+        if self._loaded is None:
+            raise self._is_over()
+        return self._loaded.precision
 
     @property
     def is_granted(self) -> bool:
@@ -138,6 +174,7 @@ class Slot:
         self.parked_since = 0.0
         self._claim: weakref.ref[Lease] | None = None  # who loads or unloads it at this moment
         self._claimed_state = ComponentState.NOT_LOADED
+        self._ignored: set[tuple[str, str]] = set()  # precision, kind of streaming without units
 
     @property
     def kept_bytes(self) -> int:
@@ -176,8 +213,17 @@ class Slot:
         """Whether it is loaded in the way that somebody wants it."""
         if self.loaded is None:
             return False
-        is_same_place = self.loaded.is_on_host == placement.is_on_host
-        return is_same_place and placement.precision in (None, self.loaded.precision)
+        loaded, kind = self.loaded, self.spec.known_streaming(placement.streaming)
+        if (loaded.precision, kind) in self._ignored:
+            kind = ""
+        is_same_place = loaded.is_on_host == placement.is_on_host and loaded.streaming == kind
+        return is_same_place and placement.precision in (None, loaded.precision)
+
+    def has_master_for(self, placement: Placement) -> bool:
+        """Whether what the host keeps of it is what somebody wants, though placed otherwise."""
+        if self.loaded is None or self.loaded.is_on_host or placement.is_on_host:
+            return False
+        return placement.precision in (None, self.loaded.precision)
 
     def claim(self, owner: Lease, state: ComponentState) -> None:
         """Let `owner` load or unload it."""
@@ -186,6 +232,8 @@ class Slot:
     def fill(self, loaded: "Loaded") -> None:
         """Take the loaded component and end the claim."""
         self.loaded, self._claim = loaded, None
+        if loaded.ignored_streaming:
+            self._ignored.add((loaded.precision, loaded.ignored_streaming))
 
     def clear(self, now: float = 0.0) -> None:
         """Let go of the component and of the claim; the host may keep its weights from now on."""
@@ -211,6 +259,7 @@ class Slot:
             precision=loaded.precision if loaded else None,
             host_bytes=(loaded.host_bytes if loaded else self.kept_bytes) or None,
             is_pinned=bool(loaded and loaded.is_pinned),
+            streaming=loaded.streaming if loaded else "",
         )
 
 

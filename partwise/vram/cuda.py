@@ -17,6 +17,7 @@ from partwise.vram.readings import (
     DriverReading,
     Fragmentation,
 )
+from partwise.vram.slots import Pieces
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -158,6 +159,50 @@ class Uploads:
             slab, arrival = self._under_way.popleft()
             arrival.synchronize()
             del slab  # not before
+
+
+class CudaSlots:
+    """Slots of the GPU (`slots.Slots`), filled on a stream of their own beside what computes.
+
+    Each slot is filled only after what used it before has computed, and computes only after it is
+    filled, so no block's memory is taken again too early; `settle` comes before a slot is let go.
+    """
+
+    is_on_host, is_aside = False, True
+
+    def __init__(self, torch: Any) -> None:
+        self._torch = torch
+        self._stream = torch.cuda.Stream()
+
+    def new(self, byte_count: int) -> "Tensor":
+        """See `Slots.new`."""
+        slot: Tensor = self._torch.empty(byte_count, dtype=self._torch.uint8, device="cuda")
+        return slot
+
+    def fill(self, pieces: Pieces, after: object = None) -> object:
+        """See `Slots.fill`; returns at once where the host's memory is page-locked and not cast."""
+        arrival = self._torch.cuda.Event()
+        with self._torch.cuda.stream(self._stream):
+            if after is not None:
+                self._stream.wait_event(after)
+            for target, source in pieces:  # a cast that nobody waits for takes memory of the GPU
+                target.copy_(source, non_blocking=target.dtype == source.dtype)
+            arrival.record()
+        return arrival
+
+    def wait(self, arrival: object) -> None:
+        """See `Slots.wait`."""
+        self._torch.cuda.current_stream().wait_event(arrival)
+
+    def mark(self) -> object:
+        """See `Slots.mark`: of the stream that is current in this thread."""
+        moment = self._torch.cuda.Event()
+        moment.record()
+        return moment
+
+    def settle(self) -> None:
+        """See `Slots.settle`."""
+        self._stream.synchronize()
 
 
 class Limit:

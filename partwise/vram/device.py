@@ -17,11 +17,9 @@ from dataclasses import replace
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Protocol
 
-import psutil
-
 from partwise.vram import cuda, mps
 from partwise.vram.allocator import installed_torch
-from partwise.vram.host import give_back_free_memory
+from partwise.vram.host import give_back_free_memory, held_host_bytes
 from partwise.vram.nvml import NvmlClient
 from partwise.vram.readings import (
     AllocatorMemory,
@@ -33,6 +31,7 @@ from partwise.vram.readings import (
 )
 from partwise.vram.settings import VramSettings
 from partwise.vram.simulated import SimulatedDevice
+from partwise.vram.slots import PlainSlots, Slots
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -65,6 +64,9 @@ class DeviceDoor(Protocol):
 
     def settle(self) -> None:
         """Wait until all uploads are there."""
+
+    def slots(self) -> Slots:
+        """What makes memory for weights that come and go, and fills it; for one module."""
 
     def computing(self) -> AbstractContextManager[None]:
         """Stands around everything that allocates for a stage; within it the budget holds."""
@@ -167,6 +169,15 @@ class Device:
         """Wait until all uploads are there."""
         self._uploads.settle()
 
+    def slots(self) -> Slots:
+        """What makes memory for weights that come and go, and fills it. See `DeviceDoor`."""
+        kind = self.kind
+        if kind is DeviceKind.CPU:
+            return PlainSlots("cpu")
+        torch = self._need_torch()
+        self._enforce_budget(torch)
+        return cuda.CudaSlots(torch) if kind is DeviceKind.CUDA else PlainSlots("mps")
+
     @contextlib.contextmanager
     def computing(self) -> Iterator[None]:
         """Stands around everything that allocates for a stage; within it the budget holds."""
@@ -203,7 +214,7 @@ class Device:
             return int(torch.cuda.memory_reserved()) if cuda.is_live(torch) else 0
         if kind is DeviceKind.MPS:
             return int(torch.mps.driver_allocated_memory())
-        return int(psutil.Process().memory_info().rss)
+        return held_host_bytes()
 
     def reset_peaks(self) -> None:
         """Let the allocator's peaks begin anew."""

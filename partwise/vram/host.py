@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psutil
 
+from partwise.vram.mapped import mapped_resident_bytes
 from partwise.vram.readings import HostReading
 
 _CGROUP = Path("/sys/fs/cgroup")
@@ -47,7 +48,7 @@ class HostMemory:
         return HostReading(
             total_bytes=total,
             available_bytes=available,
-            app_rss_bytes=_resident_bytes(self._own),
+            app_rss_bytes=_held_bytes(self._own),
             worker_rss_bytes=sum(worker_sizes),
             worker_count=len(worker_sizes),
             swap_used_bytes=swap_used,
@@ -89,6 +90,18 @@ def _resident_bytes(process: psutil.Process) -> int:
     if sys.platform == "linux":
         return int(_read_quickly(f"/proc/{process.pid}/statm").split()[1]) * _PAGE_BYTES
     return int(process.memory_info().rss)
+
+
+def held_host_bytes() -> int:
+    """What this process holds of the machine's memory: resident, without pages of mapped weights.
+
+    Those are the system's cache of the file, which it takes back when somebody needs the memory.
+    """
+    return _held_bytes(psutil.Process())
+
+
+def _held_bytes(own: psutil.Process) -> int:
+    return max(0, _resident_bytes(own) - mapped_resident_bytes())
 
 
 def _read_quickly(path: str) -> bytes:

@@ -5,9 +5,8 @@ Needs torch, so it is imported late.
 
 from collections.abc import Callable
 
-import psutil
-
 from partwise.vram.events import size_words
+from partwise.vram.host import held_host_bytes
 
 
 class HostBudget:
@@ -19,7 +18,7 @@ class HostBudget:
 
     def __init__(self, budget: Callable[[], int | None]) -> None:
         self._budget = budget
-        self._held_bytes = int(psutil.Process().memory_info().rss)
+        self._held_bytes = held_host_bytes()
         self._sizes: dict[int, int] = {}
         self._next = 0
 

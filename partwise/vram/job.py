@@ -125,7 +125,8 @@ class PlannedJob:
         memory, step = self._memory, planned.stage(stage)
         for name in _leaving(planned, step):
             memory.models.unload(name, keep_on_host=True)
-        placement, started = Placement(planned.precision, planned.is_on_host), time.perf_counter()
+        placement = Placement(planned.precision, planned.is_on_host, planned.streaming)
+        started = time.perf_counter()
         with memory.models.use(
             step.component, placement, cancel=self._cancel, progress=progress
         ) as lease:
@@ -147,9 +148,10 @@ class PlannedJob:
     def _read_ahead(self, planned: Plan, step: StagePlan) -> None:
         """Bring the next stage's weights to the host while this one computes.
 
-        Not where models compute on the host and the plan has room for one stage's weights alone.
+        Not where models compute on the host and the plan has room for one stage's weights alone, or
+        for none at all, since they are mapped.
         """
-        if planned.is_staged and not planned.is_on_gpu:
+        if (planned.is_staged or planned.streaming) and not planned.is_on_gpu:
             return
         following = planned.stages[planned.stages.index(step) + 1 :]
         other = next((s.component for s in following if s.component != step.component), None)

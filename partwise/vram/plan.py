@@ -65,10 +65,13 @@ class Form:
 
     rung: the one that this form stands for: WHOLE, STREAMED, SIXTEEN_BIT, EIGHT_BIT, FOUR_BIT or
     CPU (on a machine without a GPU the CPU is the device, so a form there is WHOLE). weight_bytes:
-    by component, where its stage runs. host_bytes: what the host must take for their masters, 0
-    for those that it keeps already; not counted where the stages run on the host, since the masters
-    are the weights then. load_seconds: by component, from the host or the disk. quality: what it
-    costs in words, empty when no bit of the result changes.
+    by component, where its stage runs; of streamed ones what stays there and the slots
+    (`footprint.streamed_bytes`). host_bytes: what the host must take for their masters, 0 for those
+    that it keeps already, and for streamed ones, which are mapped where the host has no room; not
+    counted where the stages run on the host, since the masters are the weights then. load_seconds:
+    by component, from the host or the disk. quality: what it costs in words, empty when no bit of
+    the result changes. streaming: the kind (see `Placement`), empty when all weights are there; of
+    two forms of one quality one that is not streamed is taken if it fits.
     """
 
     rung: Rung
@@ -78,6 +81,7 @@ class Form:
     load_seconds: Mapping[str, float]
     stages: tuple[Stage, ...]
     quality: str = ""
+    streaming: str = ""
 
 
 @dataclass(frozen=True)
@@ -178,6 +182,7 @@ class Plan:
     host_bytes: int = 0
     host_free_bytes: int = 0
     advice: str = ""
+    streaming: str = ""
 
     @property
     def is_on_host(self) -> bool:

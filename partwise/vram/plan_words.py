@@ -36,6 +36,8 @@ def way_in_words(plan: Plan) -> tuple[str, ...]:
         words.append(Rung.STAGED.value)
     if RUNGS.index(plan.rung) >= RUNGS.index(Rung.STREAMED):
         words.append(plan.rung.value + (f" ({plan.quality})" if plan.quality else ""))
+    if plan.streaming and plan.rung is not Rung.STREAMED:
+        words.append(Rung.STREAMED.value)
     knobs = {name: value for stage in plan.stages for name, value in stage.knobs.items()}
     return (*words, *filter(None, (_knob(name, value) for name, value in knobs.items())))
 

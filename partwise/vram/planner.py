@@ -1,8 +1,9 @@
 """Which way to run a job: the best result that fits, and of those the quickest. Pure.
 
 Ways are compared by the quality of their form first (exact on the device, 16-bit, 8-bit, 4-bit,
-CPU), then by their estimated seconds. All that fits with less memory fits with more, so more
-memory never gives a worse form nor, in the same one, a slower plan.
+CPU), then weights that are all there go before streamed ones, then by their estimated seconds. All
+that fits with less memory fits with more, so more memory never gives a worse form nor, in the same
+one, a slower plan.
 """
 
 from dataclasses import replace
@@ -137,8 +138,9 @@ def _again(previous: Plan, need: JobNeed, room: Room, preferences: Preferences) 
 def _form_of(previous: Plan, need: JobNeed) -> Form:
     is_plain = RUNGS.index(previous.rung) < RUNGS.index(Rung.STREAMED)
     rung = Rung.WHOLE if is_plain else previous.rung
+    wanted = (rung, previous.precision, previous.streaming)
     for form in need.forms:
-        is_same = form.rung is rung and form.precision == previous.precision
+        is_same = (form.rung, form.precision, form.streaming) == wanted
         if is_same and [s.name for s in form.stages] == [s.name for s in previous.stages]:
             return form
     raise ValueError(
@@ -231,12 +233,14 @@ def _order(candidate: Candidate) -> tuple[object, ...]:
     return (
         _QUALITY[form.rung],
         bool(form.quality),
+        bool(form.streaming),
         candidate.seconds,
         RUNGS.index(candidate.rung),
         way.is_staged,  # the next job finds all weights there, when this one had room for them
         len(way.evict),
         candidate.peak_bytes,
         form.precision,
+        form.streaming,
         way.evict,
     )
 
@@ -273,6 +277,7 @@ def _to_plan(need: JobNeed, chosen: Candidate, candidates: list[Candidate]) -> P
         host_bytes=way.host_bytes,
         host_free_bytes=way.place.host_free_bytes,
         advice=need.advice,
+        streaming=way.form.streaming,
     )
 
 

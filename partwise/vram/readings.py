@@ -271,7 +271,8 @@ class ComponentState(str, Enum):
 class ComponentStatus:
     """One component; `lease_count` above 0 means in use, so that it cannot be unloaded.
 
-    `host_bytes` is what the host keeps of its weights to load them quickly again.
+    `host_bytes` is what the host keeps of its weights to load them quickly again. `streaming`: how
+    its weights come and go while it computes, empty when all of them stay.
     """
 
     name: str
@@ -284,6 +285,7 @@ class ComponentStatus:
     why_unavailable: str | None = None
     host_bytes: int | None = None
     is_pinned: bool = False
+    streaming: str = ""
 
 
 @dataclass(frozen=True)

@@ -59,13 +59,14 @@ class Residency:
         return next((rival for rival in rivals if rival.is_idle), None)
 
     def rivals(self, slot: Slot) -> list[Slot]:
-        """The other components of its group that are on the device or on their way."""
+        """Components of other models of its group that are on the device or on their way."""
         return [
             other
             for other in self._slots.values()
             if other is not slot
             and slot.spec.group is not None
             and other.spec.group == slot.spec.group
+            and other.spec.place != slot.spec.place
             and not other.is_away
         ]
 

@@ -5,7 +5,7 @@
 
 import importlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -13,19 +13,23 @@ from partwise.core.progress import CancelToken, ProgressCallback, ignore_progres
 from partwise.vram.component import ComponentSpec
 from partwise.vram.device import DeviceDoor
 from partwise.vram.readings import DeviceKind
+from partwise.vram.slots import PlainSlots
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from partwise.vram.weights import HostMasters
+    from partwise.vram.weights import HostMaster, HostMasters
 
 
 @dataclass(frozen=True)
 class Loaded:
     """A component that is ready to compute. `module` is None when it lives in another process.
 
-    host_bytes: what the host keeps of its weights, beside what the device holds; is_on_host: it
-    was asked to compute on the CPU, with its weights in host memory alone.
+    weight_bytes: of weights that are held where it computes, all of them or, streamed, those that
+    stay and the slots; of a mapped file nothing is counted. host_bytes: what the host keeps beside
+    it. is_on_host: it was asked to compute on the CPU, with its weights in host memory alone.
+    streaming: the kind that its weights are streamed by; ignored_streaming: one that was asked for
+    and that it does not know.
     """
 
     module: "nn.Module | None"
@@ -34,6 +38,8 @@ class Loaded:
     host_bytes: int = 0
     is_pinned: bool = False
     is_on_host: bool = False
+    streaming: str = ""
+    ignored_streaming: str = ""
 
 
 class Runner(Protocol):
@@ -45,12 +51,13 @@ class Runner(Protocol):
         *,
         precision: str,
         is_on_host: bool,
+        streaming: str = "",
         cancel: CancelToken,
         progress: ProgressCallback = ignore_progress,
     ) -> Loaded:
         """Get a component ready; raises what building and placing it raise, and is then as before.
 
-        is_on_host: compute on the CPU although there is a GPU.
+        is_on_host: compute on the CPU although there is a GPU. streaming: see `Placement`.
         """
 
     def call(
@@ -109,29 +116,48 @@ class LocalRunner:
         *,
         precision: str,
         is_on_host: bool,
+        streaming: str = "",
         cancel: CancelToken,
         progress: ProgressCallback = ignore_progress,
     ) -> Loaded:
-        """See `Runner.load`."""
-        master = self._masters.obtain(spec, precision, cancel=cancel, progress=progress)
+        """See `Runner.load`; streamed weights are mapped where the host has no room, and always
+        where the host computes."""
+        kind = spec.known_streaming(streaming)
         is_only_there = is_on_host or self._device.kind is DeviceKind.CPU
+        master = self._masters.obtain(
+            spec,
+            precision,
+            is_mapped=bool(kind) if is_only_there else None if kind else False,
+            cancel=cancel,
+            progress=progress,
+        )
         try:
-            module = master.place(_as_it_is if is_only_there else self._device.upload)
-            self._device.settle()  # a copy may fail as late as here
+            units = tuple(spec.stream_units(master.module, kind)) if kind else ()
+            self._place(master, units, is_only_there=is_only_there)
             with self._lock:
-                self._modules[spec.name] = module
+                self._modules[spec.name] = master.module
                 (self._on_host.add if is_only_there else self._on_host.discard)(spec.name)
         except BaseException:
             self._withdraw(spec.name)
             raise
+        is_copied = is_only_there and (units or master.is_mapped)  # what had to be cast
         return Loaded(
-            module,
-            master.byte_count,
+            master.module,
+            master.placed_bytes + (master.host_bytes if is_copied else 0),
             master.precision,
-            0 if is_only_there else master.byte_count,
+            0 if is_only_there else master.host_bytes,
             master.is_pinned,
             is_on_host,
+            kind if units else "",
+            "" if units else kind,
         )
+
+    def _place(self, master: "HostMaster", units: Sequence[str], *, is_only_there: bool) -> None:
+        if units or master.is_mapped:
+            master.stream(units, PlainSlots("cpu") if is_only_there else self._device.slots())
+        else:
+            master.place(_as_it_is if is_only_there else self._device.upload)
+        self._device.settle()  # a copy may fail as late as here
 
     def call(
         self,
@@ -175,7 +201,7 @@ class LocalRunner:
     def kept_bytes(self, name: str) -> int:
         """See `Runner.kept_bytes`."""
         master = self._made.find(name) if self._made is not None else None
-        return master.byte_count if master is not None else 0
+        return master.host_bytes if master is not None else 0
 
     def rest(self) -> bool:
         """See `Runner.rest`: this process goes on."""

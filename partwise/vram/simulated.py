@@ -24,6 +24,7 @@ from partwise.vram.readings import (
     DriverState,
     GpuProcess,
 )
+from partwise.vram.slots import Pieces, PlainSlots
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -130,21 +131,8 @@ class SimulatedDevice:
 
     def upload(self, slab: "Tensor") -> "Tensor":
         """A copy of the slab, charged until its memory is gone; raises `torch.OutOfMemoryError`."""
-        if self._is_metered:  # the copy is charged as whatever else is made in the block
-            placed = slab.detach().clone()
-        else:
-            handle = self.allocate(slab.numel() * slab.element_size())
-            try:
-                placed = slab.detach().clone()
-            except BaseException:  # the host's own memory is out, or the thread was stopped
-                self.free(handle)
-                raise
-            weakref.finalize(placed.untyped_storage(), self.free, handle).atexit = False
-        if self._bandwidth:
-            with self._lock:
-                begins = max(self._clock(), self._uploaded_at)
-                size = slab.numel() * slab.element_size()
-                self._uploaded_at = begins + size / self._bandwidth
+        placed = self._charged(slab.numel() * slab.element_size(), lambda: slab.detach().clone())
+        self._send(slab.numel() * slab.element_size())
         return placed
 
     def settle(self) -> None:
@@ -153,6 +141,27 @@ class SimulatedDevice:
             rest_s = self._uploaded_at - self._clock()
         if rest_s > 0:
             self._sleep(rest_s)
+
+    def slots(self) -> "SimulatedSlots":
+        """Slots of the card, charged as uploads are."""
+        return SimulatedSlots(self)
+
+    def new_slot(self, byte_count: int) -> "Tensor":
+        """Memory that is charged until it is gone; raises `torch.OutOfMemoryError`."""
+        import torch
+
+        return self._charged(byte_count, lambda: torch.empty(byte_count, dtype=torch.uint8))
+
+    def copy(self, pieces: Pieces) -> None:
+        """Fill slots, which takes its time; a copy can run out of memory as an allocation can."""
+        with self._lock:
+            sentence = self._explain(0) if self._fate.strikes(self._stage) else ""
+        if sentence:
+            raise _out_of_memory(sentence)
+        for target, source in pieces:
+            target.copy_(source)
+            self._send(target.numel() * target.element_size())
+        self.settle()
 
     @contextlib.contextmanager
     def computing(self) -> Iterator[None]:
@@ -244,6 +253,26 @@ class SimulatedDevice:
         """
         self._dead.append(handle)
 
+    def _charged(self, byte_count: int, make: "Callable[[], Tensor]") -> "Tensor":
+        """What `make` makes, charged as long as its memory lives."""
+        if self._is_metered:  # it is charged as whatever else is made in the block
+            return make()
+        handle = self.allocate(byte_count)
+        try:
+            made = make()
+        except BaseException:  # the host's own memory is out, or the thread was stopped
+            self.free(handle)
+            raise
+        weakref.finalize(made.untyped_storage(), self.free, handle).atexit = False
+        return made
+
+    def _send(self, byte_count: int) -> None:
+        """So many bytes are on their way, which takes time where the bandwidth is limited."""
+        if self._bandwidth:
+            with self._lock:
+                begins = max(self._clock(), self._uploaded_at)
+                self._uploaded_at = begins + byte_count / self._bandwidth
+
     @property
     def _is_metered(self) -> bool:
         return getattr(self._thread, "is_metered", False)
@@ -291,6 +320,23 @@ class SimulatedDevice:
             f" allocated memory {_size(allocator.allocated_bytes)} is allocated by PyTorch, and"
             f" {_size(cached)} is reserved by PyTorch but unallocated. (This GPU is simulated.)"
         )
+
+
+class SimulatedSlots(PlainSlots):
+    """Slots of a simulated card: each copy is there when `fill` returns."""
+
+    def __init__(self, card: SimulatedDevice) -> None:
+        super().__init__("simulated")
+        self._card = card
+
+    def new(self, byte_count: int) -> "Tensor":
+        """See `SimulatedDevice.new_slot`."""
+        return self._card.new_slot(byte_count)
+
+    def fill(self, pieces: Pieces, after: object = None) -> object:
+        """See `SimulatedDevice.copy`."""
+        self._card.copy(pieces)
+        return None
 
 
 def _out_of_memory(sentence: str) -> Exception:

@@ -225,9 +225,11 @@ def _stand_in(tensor: Tensor) -> Tensor:
 
 
 def _on_meta(value: Any) -> Any:
-    """The same with all tensors on `meta`."""
+    """The same with all tensors on `meta`, and where they are to go."""
     if isinstance(value, FakeTensor):
         return value.on_meta
+    if isinstance(value, torch.device):
+        return _META
     if isinstance(value, Tensor):
         return _stand_in(value)
     if isinstance(value, (list, tuple)):

@@ -3,13 +3,13 @@
 Imported late: it needs torch. Between the disk and the device; knows nn.Module and bytes.
 """
 
+import contextlib
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from weakref import WeakValueDictionary
 
-import torch
 from torch import Tensor, nn
 
 from partwise.core.errors import MemoryBudgetError
@@ -17,7 +17,10 @@ from partwise.core.progress import CancelToken, ProgressCallback, ignore_progres
 from partwise.vram.component import ComponentSpec, LoadOrder
 from partwise.vram.events import size_words
 from partwise.vram.host import HostMemory
+from partwise.vram.parts import Parts, as_parameters
 from partwise.vram.slabs import HostSlabs, Slab
+from partwise.vram.slots import Slots
+from partwise.vram.streaming import WeightStream
 
 _GIB = 2**30
 _FLOOR_BYTES = _GIB // 2  # stays free for everybody else; with less, systems swap or kill
@@ -26,32 +29,15 @@ _SHARE_OF_RAM = 0.4
 _POLL_S = 0.05  # a cancel token has no listeners, so whoever waits asks it
 
 
-@dataclass(frozen=True)
-class _Weight:
-    """A tensor of the module: `byte_count` bytes of a slab from `offset` on."""
-
-    slab: int
-    offset: int
-    byte_count: int
-    shape: tuple[int, ...]
-    dtype: torch.dtype
-
-
-@dataclass(frozen=True)
-class _Use:
-    """Where a module holds a tensor; several uses may share one."""
-
-    owner: nn.Module
-    name: str
-    is_parameter: bool
-    weight: int
+_Key = tuple[str, str, bool]  # name, precision, whether it is mapped
 
 
 class HostMaster:
     """The weights of one component on the host, which nobody changes, and the module without them.
 
-    The module has weights from `place` to `withdraw`, else its tensors are on `meta`; so who keeps
-    it keeps no memory. One thread at a time places and withdraws.
+    The module has weights from `place` or `stream` to `withdraw`, else its tensors are on `meta`;
+    so who keeps it keeps no memory. One thread at a time places and withdraws. is_mapped: weights
+    are views of the file, as far as it has them in a type that can be read.
     """
 
     def __init__(
@@ -61,25 +47,33 @@ class HostMaster:
         module: nn.Module,
         slabs: list[Slab],
         *,
+        is_mapped: bool = False,
         on_change: "Callable[[HostMaster], None]" = lambda master: None,
     ) -> None:
-        self.name, self.precision = name, precision
+        self.name, self.precision, self.is_mapped = name, precision, is_mapped
         self.is_placed = False
         self.is_pinned = False
-        self._module = module
+        self.module = module
         self._slabs = slabs
         self._on_change = on_change
-        parts = _Parts(slabs)
+        parts = Parts(slabs)
         parts.take(module)
-        self._weights, self._uses = parts.weights, parts.uses
-        self._memory = [slab.used for slab in slabs] + parts.others
+        self._weights, self._uses, self._memory = parts.weights, parts.uses, parts.memory
         self.byte_count = sum(weight.byte_count for weight in self._weights)
+        self.host_bytes = sum(w.source_bytes for w in self._weights if not w.is_mapped)
+        self._stream: WeightStream | None = None
         self._put_on_meta()
 
     @property
-    def key(self) -> tuple[str, str]:
-        """Name and precision."""
-        return self.name, self.precision
+    def key(self) -> tuple[str, str, bool]:
+        """Name, precision and whether it is mapped."""
+        return self.name, self.precision, self.is_mapped
+
+    @property
+    def placed_bytes(self) -> int:
+        """What is held where the module computes, beside `host_bytes`: its weights, or of streamed
+        ones those that stay, and the slots."""
+        return self.byte_count if self._stream is None else self._stream.byte_count
 
     def pin(self) -> None:
         """Page-lock the slabs, so that copies to the device are fast and need not be waited for."""
@@ -89,96 +83,59 @@ class HostMaster:
     def place(self, upload: Callable[[Tensor], Tensor]) -> nn.Module:
         """The module with weights that `upload` brought to the device, as views of whole slabs.
 
-        Raises what `upload` raises; then nothing of it is kept and the module is on `meta`.
+        Not for one that is mapped. Raises what `upload` raises; then nothing of it is kept and the
+        module is on `meta`.
         """
-        if self.is_placed:
-            self._put_on_meta()
-        self.is_placed = True
-        self._on_change(self)
         placed: list[Tensor] = []
+        self._begin()
         try:
             placed.extend(map(upload, self._memory))
-            self._assign([_view(placed[weight.slab], weight) for weight in self._weights])
+            found = {i: w.at(placed[w.piece], w.offset) for i, w in enumerate(self._weights)}
+            self._assign(found)
         except BaseException:
             placed.clear()  # who keeps the traceback must not keep the device's memory
             self.withdraw()
             raise
-        return self._module
+        return self.module
+
+    def stream(self, units: Sequence[str], slots: Slots) -> nn.Module:
+        """The module with weights that come when their unit computes (see `streaming`).
+
+        units: names of submodules, in the order in which they compute; all else is placed. Raises
+        what making and filling slots raises; then it is as it was before.
+        """
+        self._begin()
+        self._stream = WeightStream(self.module, units, self._weights, self._uses, self._memory)
+        try:
+            self._stream.start(slots, is_early=self.is_pinned)
+        except BaseException:
+            self.withdraw()
+            raise
+        return self.module
 
     def withdraw(self) -> None:
         """Take the module's weights away; the host's stay."""
-        self._put_on_meta()
-        self.is_placed = False
+        stream, self._stream = self._stream, None
+        try:
+            if stream is not None:
+                stream.close()
+        finally:
+            self._put_on_meta()
+            self.is_placed = False
+            self._on_change(self)
+
+    def _begin(self) -> None:
+        if self.is_placed:
+            self.withdraw()
+        self.is_placed = True
         self._on_change(self)
 
     def _put_on_meta(self) -> None:
-        self._assign(
-            [
-                torch.empty(weight.shape, dtype=weight.dtype, device="meta")
-                for weight in self._weights
-            ]
-        )
+        self._assign({i: weight.on_meta() for i, weight in enumerate(self._weights)})
 
-    def _assign(self, tensors: list[Tensor]) -> None:
-        parameters = {
-            use.weight: nn.Parameter(tensors[use.weight], requires_grad=False)
-            for use in self._uses
-            if use.is_parameter
-        }
-        for use in self._uses:
-            if use.is_parameter:
-                use.owner._parameters[use.name] = parameters[use.weight]
-            else:
-                use.owner._buffers[use.name] = tensors[use.weight]
-
-
-class _Parts:
-    """A module's tensors, found in slabs or made slabs of their own (`others`)."""
-
-    def __init__(self, slabs: list[Slab]) -> None:
-        self.weights: list[_Weight] = []
-        self.uses: list[_Use] = []
-        self.others: list[Tensor] = []
-        self._slabs = slabs
-        self._known: dict[tuple[object, ...], int] = {}
-
-    def take(self, module: nn.Module) -> None:
-        """Note every parameter and buffer; the module's training flags are set for use."""
-        module.requires_grad_(False).eval()
-        for owner in module.modules():
-            for name, parameter in owner._parameters.items():
-                if parameter is not None:
-                    self.uses.append(_Use(owner, name, True, self._number(parameter)))
-            for name, buffer in owner._buffers.items():
-                if buffer is not None:
-                    self.uses.append(_Use(owner, name, False, self._number(buffer)))
-
-    def _number(self, tensor: Tensor) -> int:
-        """Which weight it is; the same for tensors of the same memory."""
-        if tensor.is_meta:
-            raise ValueError("a built module has tensors on meta; `build` must give it its weights")
-        place = tensor.data_ptr() if tensor.numel() else id(tensor)
-        key = (place, tensor.shape, tensor.stride(), tensor.dtype)
-        if key not in self._known:
-            self._known[key] = len(self.weights)
-            self.weights.append(self._weight(tensor.detach()))
-        return self._known[key]
-
-    def _weight(self, tensor: Tensor) -> _Weight:
-        size = tensor.numel() * tensor.element_size()
-        slab, offset = self._find(tensor)
-        if slab < 0:
-            slab, offset = len(self._slabs) + len(self.others), 0
-            self.others.append(tensor.contiguous().view(-1).view(torch.uint8))
-        return _Weight(slab, offset, size, tuple(tensor.shape), tensor.dtype)
-
-    def _find(self, tensor: Tensor) -> tuple[int, int]:
-        """The slab that a tensor lies in and where; −1 when it was made elsewhere."""
-        if tensor.is_contiguous() and tensor.numel():
-            for i, slab in enumerate(self._slabs):
-                if (offset := slab.offset_of(tensor)) is not None:
-                    return i, offset
-        return -1, 0
+    def _assign(self, tensors: dict[int, Tensor]) -> None:
+        for use, tensor in as_parameters(self._uses, tensors):
+            use.put(tensor)
 
 
 class HostMasters:
@@ -201,9 +158,9 @@ class HostMasters:
         self._limit_bytes = limit_bytes
         self._can_pin = can_pin
         self._ram_bytes = HostMemory().read().total_bytes if ram_bytes is None else ram_bytes
-        self._kept: OrderedDict[tuple[str, str], HostMaster] = OrderedDict()
+        self._kept: OrderedDict[_Key, HostMaster] = OrderedDict()
         # held weakly: a build ends with its thread, also when that is killed
-        self._building: WeakValueDictionary[tuple[str, str], LoadOrder] = WeakValueDictionary()
+        self._building: WeakValueDictionary[_Key, LoadOrder] = WeakValueDictionary()
         self._lock = threading.RLock()  # taken itself: Condition.__enter__ can be killed half-way
         self._changed = threading.Condition(self._lock)
 
@@ -218,16 +175,24 @@ class HostMasters:
         spec: ComponentSpec,
         precision: str,
         *,
+        is_mapped: bool | None = False,
         cancel: CancelToken | None = None,
         progress: ProgressCallback = ignore_progress,
     ) -> HostMaster:
         """The component's master in a precision: kept, being built by another thread, or built now.
 
+        is_mapped: views of the file in place of memory; None = if the host has no room for them.
         Raises what building raises, `Cancelled`, and `MemoryBudgetError` when the host has no room;
         then nothing of it is kept.
         """
         cancel = cancel or CancelToken()
-        key, order = (spec.name, precision), LoadOrder(precision, cancel=cancel, progress=progress)
+        if is_mapped is None:
+            if self._has_room(spec, precision):
+                with contextlib.suppress(MemoryBudgetError):  # others were quicker
+                    return self.obtain(spec, precision, cancel=cancel, progress=progress)
+            is_mapped = True
+        key: _Key = (spec.name, precision, is_mapped)
+        order = LoadOrder(precision, is_mapped=is_mapped, cancel=cancel, progress=progress)
         try:
             while True:
                 cancel.raise_if_cancelled()
@@ -255,56 +220,81 @@ class HostMasters:
         return max(found, key=lambda master: master.is_placed, default=None)
 
     def release(self, name: str) -> int:
-        """Forget a component's masters, so that it is read from the disk again; their bytes.
+        """Forget a component's masters, so that it is read from the disk again; the host's bytes.
 
         A module that still has weights of the CPU keeps them until it is withdrawn.
         """
         with self._lock:
             released = [self._kept.pop(key) for key in list(self._kept) if key[0] == name]
-        return sum(master.byte_count for master in released)
+        return sum(master.host_bytes for master in released)
 
     def release_all(self) -> None:
         """Forget all masters; see `release`."""
         with self._lock:
             self._kept.clear()
 
+    def _has_room(self, spec: ComponentSpec, precision: str) -> bool:
+        """Whether it is here as a copy already, or could be read and stay within the limit."""
+        with self._lock:
+            if (spec.name, precision, False) in self._kept:
+                return True
+        needed = spec.count_bytes(precision) or 0
+        with self._lock:
+            idle = sum(m.host_bytes for m in self._kept.values() if not m.is_placed)
+            total = self._sum()
+        is_within = total - idle + needed <= self._limit()
+        return is_within and self._free_bytes() + idle >= needed + _FLOOR_BYTES
+
     def _build(self, spec: ComponentSpec, order: LoadOrder) -> HostMaster:
         precision = order.precision
-        expected = spec.count_bytes(precision) or 0
+        expected = 0 if order.is_mapped else spec.count_bytes(precision) or 0
         with self._lock:
-            self._forget_other_precisions(spec.name, precision)
+            self._forget_other_forms((spec.name, precision, order.is_mapped))
         self._make_room(spec, expected)
         slabs = HostSlabs(lambda byte_count: self._make_room(spec, byte_count))
         module = spec.build(replace(order, empty=slabs.empty))
         order.cancel.raise_if_cancelled()
-        master = HostMaster(spec.name, precision, module, slabs.slabs, on_change=self._note)
-        if self._can_pin and self._pinned_bytes() + master.byte_count <= self._limit():
+        master = HostMaster(
+            spec.name,
+            precision,
+            module,
+            slabs.slabs,
+            is_mapped=order.is_mapped,
+            on_change=self._note,
+        )
+        if self._can_pin and self._pinned_bytes() + master.host_bytes <= self._limit():
             master.pin()
         return master
 
     def _note(self, master: HostMaster) -> None:
-        """A module got weights, so its master is kept; or lost them, so it may be given up."""
+        """A module got weights, so its master is kept; or lost them, so it may be given up.
+
+        A mapped one is, since it is soon mapped again, and then as the file is by then.
+        """
         if master.is_placed:
             with self._lock:
                 self._keep(master)
-        else:
-            while self._is_over(0) and self._give_up_oldest():
-                pass
+            return
+        if master.is_mapped:
+            with self._lock:
+                self._kept.pop(master.key, None)
+        while self._is_over(0) and self._give_up_oldest():
+            pass
 
     def _keep(self, master: HostMaster) -> None:
-        """Under the lock: keep it, unless its component has weights in another precision now.
+        """Under the lock: keep it, unless its component has weights in another form now.
 
         That one is in use, and this one was read ahead in vain.
         """
-        self._forget_other_precisions(*master.key)
+        self._forget_other_forms(master.key)
         if master.is_placed or all(key[0] != master.name for key in self._kept):
             self._kept[master.key] = master
         if master.key in self._kept:
             self._kept.move_to_end(master.key)
 
-    def _forget_other_precisions(self, name: str, precision: str) -> None:
-        """Under the lock: a component is kept in one precision."""
-        for key in [key for key in self._kept if key[0] == name and key[1] != precision]:
+    def _forget_other_forms(self, wanted: _Key) -> None:
+        """Under the lock: a component is kept in one precision, and either copied or mapped."""
+        for key in [key for key in self._kept if key[0] == wanted[0] and key != wanted]:
             if not self._kept[key].is_placed:
                 del self._kept[key]
 
@@ -342,13 +332,7 @@ class HostMasters:
 
     def _pinned_bytes(self) -> int:
         with self._lock:
-            return sum(master.byte_count for master in self._kept.values() if master.is_pinned)
+            return sum(master.host_bytes for master in self._kept.values() if master.is_pinned)
 
     def _sum(self) -> int:
-        return sum(master.byte_count for master in self._kept.values())
-
-
-def _view(slab: Tensor, weight: _Weight) -> Tensor:
-    """The weight within its slab, wherever that lies."""
-    part = slab[weight.offset : weight.offset + weight.byte_count]
-    return part.view(weight.dtype).view(weight.shape)
+        return sum(master.host_bytes for master in self._kept.values())

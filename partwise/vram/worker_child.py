@@ -146,12 +146,15 @@ class _Server:
         self._memory.tell()  # first, so that whoever gets the answer finds the memory after it
         self._parent.answer(number, kind, payload)
 
-    def _load(self, number: int, name: str, precision: str, is_on_host: bool) -> Loaded:
+    def _load(
+        self, number: int, name: str, precision: str, is_on_host: bool, streaming: str
+    ) -> Loaded:
         self._memory.watch(name)
         loaded = self._runner.load(
             self._spec(name),
             precision=precision,
             is_on_host=is_on_host,
+            streaming=streaming,
             cancel=self._tokens[number],
             progress=self._progress(number),
         )

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from partwise.vram.device import DeviceDoor
 from partwise.vram.readings import DeviceKind, DeviceReading, GpuProcess
+from partwise.vram.slots import Slots
 from partwise.vram.worker_runner import WorkerRunner
 
 if TYPE_CHECKING:
@@ -45,6 +46,10 @@ class WorkerDevice:
     def settle(self) -> None:
         """See `DeviceDoor.settle`."""
         self._door.settle()
+
+    def slots(self) -> Slots:
+        """See `DeviceDoor.slots`."""
+        return self._door.slots()
 
     def computing(self) -> AbstractContextManager[None]:
         """See `DeviceDoor.computing`; the process has its own."""

@@ -60,15 +60,15 @@ class WorkerRunner:
         *,
         precision: str,
         is_on_host: bool,
+        streaming: str = "",
         cancel: CancelToken,
         progress: ProgressCallback = ignore_progress,
     ) -> Loaded:
         """See `Runner.load`; starts the process if need be."""
         with self._working(starts=True) as link:
             try:
-                loaded: Loaded = link.ask(
-                    "load", spec.name, precision, is_on_host, cancel=cancel, progress=progress
-                )
+                wanted = (spec.name, precision, is_on_host, streaming)
+                loaded: Loaded = link.ask("load", *wanted, cancel=cancel, progress=progress)
             except BaseException:  # it may have been done in the very moment of a cancel
                 self._take_off("park", spec.name, link)
                 raise

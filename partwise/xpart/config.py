@@ -9,6 +9,7 @@ from typing import Any
 
 from partwise.core.errors import WeightsError
 
+_LARGEST = 2**20  # of any width, depth or number of points
 COORDINATES, FEATURES = 3, 4  # of a surface point: x y z; its normal and the sharp-edge label
 
 
@@ -138,15 +139,37 @@ def vae_with_params(params: Mapping[str, Any]) -> VaeConfig:
     return _with(VaeConfig(), params, "shapevae/config.json")
 
 
+def conditioner_with_params(params: Mapping[str, Any]) -> ConditionerConfig:
+    """The conditioner with the widths that our own small checkpoints give; `WeightsError`.
+
+    The published file says nothing in these words, so that its widths are the published ones.
+    """
+    config, where = ConditionerConfig(), "conditioner/config.json"
+    parts = {name: params[name] for name in ("geo", "obj", "sonata") if name in params}
+    if any(not isinstance(given, dict) for given in parts.values()):
+        raise WeightsError(f"{where}: “geo”, “obj” and “sonata” hold widths by name. Remove it.")
+    made = {name: _with(getattr(config, name), given, where) for name, given in parts.items()}
+    width = {key: value for key, value in params.items() if key == "feature_width"}
+    return replace(_with(config, width, where), **made)
+
+
 def _with(config: Any, params: Mapping[str, Any], where: str) -> Any:
     """The configuration with the numbers of `params` that it knows; other keys are not read."""
-    known = {item.name: type(getattr(config, item.name)) for item in fields(config)}
-    given = {key: value for key, value in params.items() if key in known}
+    known = {item.name: getattr(config, item.name) for item in fields(config)}
+    given = {key: _as(known[key], value) for key, value in params.items() if key in known}
     for key, value in given.items():
-        is_number = isinstance(value, (int, known[key])) and not isinstance(value, bool)
-        if not is_number or value <= 0:
+        if value is None:
             raise WeightsError(
-                f"{where} says {key} = {value!r}; it must be a number above 0. Fetch the file "
-                "again, or remove it: the published configuration then holds."
+                f"{where} says {key} = {params[key]!r}; numbers above 0 belong there. Fetch the "
+                "file again, or remove it: the published configuration then holds."
             )
     return replace(config, **given)
+
+
+def _as(example: Any, value: Any) -> Any:
+    """The value if it is of the example's kind and above 0, else None."""
+    if isinstance(example, tuple):
+        items = [_as(example[0], item) for item in value] if isinstance(value, list) else [None]
+        return None if None in items else tuple(items)
+    is_number = isinstance(value, (int, type(example))) and not isinstance(value, bool)
+    return value if is_number and 0 < value <= _LARGEST else None

@@ -15,10 +15,14 @@ import gradio as gr
 from partwise.core.errors import AppError
 from partwise.vram.export import status_payload
 from studio import load, results
+from studio.asked import GenerateChoice, read_part_ids, request_of, set_boxes
+from studio.configuration import DEFAULT_QUALITY
+from studio.generate import GenerateOptions
 from studio.segment import P3SamChoice, SegmentOptions, options_for
 from studio.ui import flows
 from studio.ui.errors import as_toast
 from studio.ui.flows import Status
+from studio.ui.generate_tab import BOX_FILE_TYPES
 from studio.ui.segment_tab import BUSY_STATES, FILE_TYPES
 from studio.ui.uploads import taken_upload
 from studio.workflow import Studio
@@ -43,6 +47,14 @@ def build_api(studio: Studio) -> None:
             gr.Number(None, label="points", precision=0),
             gr.Number(None, label="prompts", precision=0),
         ]
+        making = [
+            gr.File(label="boxes", file_types=BOX_FILE_TYPES, type="filepath"),
+            gr.Textbox(DEFAULT_QUALITY, label="quality"),
+            gr.Number(None, label="steps", precision=0),
+            gr.Number(None, label="octree_resolution", precision=0),
+            gr.Textbox("", label="decoding"),
+            gr.Textbox("", label="part_ids"),
+        ]
         answer = [
             gr.JSON(label="report"),
             *(gr.File(label=name.replace(".", "_").replace("-", "_")) for name in _FILES),
@@ -52,7 +64,8 @@ def build_api(studio: Studio) -> None:
     serve = _Endpoints(studio)
     lane: dict[str, Any] = {"concurrency_limit": None, "show_progress": "hidden"}
     start.click(serve.segment, [mesh, *settings], answer, api_name="segment", **lane)
-    start.click(serve.generate, [mesh, labels, *settings], answer, api_name="generate", **lane)
+    given = [mesh, labels, *settings, *making]
+    start.click(serve.generate, given, answer, api_name="generate", **lane)
     start.click(serve.status, None, memory, api_name="status", queue=False)
     start.click(serve.unload, None, memory, api_name="unload")
 
@@ -98,17 +111,38 @@ class _Endpoints:
         engine: str = "auto",
         points: int | None = None,
         prompts: int | None = None,
+        boxes: str | None = None,
+        quality: str = DEFAULT_QUALITY,
+        steps: int | None = None,
+        octree_resolution: int | None = None,
+        decoding: str = "",
+        part_ids: str = "",
     ) -> Answers:
-        """Make each part a closed mesh; labels: a .npy of one integer per face, else segmented."""
+        """Make each part a closed mesh; labels: a .npy of one integer per face, else segmented.
+
+        boxes: a .json or .npy of boxes; without labels each becomes a part. quality, steps,
+        octree_resolution, decoding: X-Part's. part_ids: those to make, as in 0,2,5.
+        """
         with _Call(self._studio, request) as call:
             chosen = P3SamChoice(points, prompts)
             options = call.options(preset, part_count, detail, seed, chosen)
+            choice = GenerateChoice(
+                quality,
+                _whole(steps),
+                _whole(octree_resolution),
+                _whole(seed),
+                decoding or None,
+                read_part_ids(part_ids),
+            )
+            making = choice.options(self._studio.configuration)
             yield from call.open(mesh)
             if labels:
                 call.take_labels(labels)
-            else:
+            if boxes:
+                call.take_boxes(boxes)
+            if not labels and not boxes:
                 yield from call.cut(options, "auto")
-            yield from call.close_parts(engine)
+            yield from call.close_parts(engine, choice, making)
             yield call.answer(results.COMPLETED)
 
     def status(self) -> dict[str, Any]:
@@ -156,7 +190,7 @@ class _Call:
             preset,
             part_count=int(part_count) or None,
             detail=float(detail),
-            seed=None if seed is None else int(seed),
+            seed=_whole(seed),
             chosen=chosen,
         )
 
@@ -168,10 +202,16 @@ class _Call:
         with taken_upload(self._session, labels) as (own, name):
             document.set_segmentation(*load.read_labels(own, document.source, name=name))
 
-    def close_parts(self, engine: str) -> Answers:
-        parts = self._session.require_document().parts
-        ids = tuple(part.id for part in parts.parts) if parts else ()
-        yield from self._follow(flows.close_parts(self._studio, self._session, ids, engine))
+    def take_boxes(self, boxes: str) -> None:
+        document = self._session.require_document()
+        with taken_upload(self._session, boxes) as (own, name):
+            set_boxes(document, own, name)
+
+    def close_parts(self, engine: str, choice: GenerateChoice, options: GenerateOptions) -> Answers:
+        document = self._session.require_document()
+        ids = request_of(document, choice, options, engine).chosen_ids
+        steps = flows.close_parts(self._studio, self._session, ids, engine, options)
+        yield from self._follow(steps)
 
     def answer(self, kind: str) -> Answer:
         document = self._session.require_document()
@@ -189,6 +229,10 @@ class _Call:
         for status in steps:
             if status.state in BUSY_STATES:
                 yield _running(status), None, None, None
+
+
+def _whole(number: float | None) -> int | None:
+    return None if number is None else int(number)
 
 
 def _running(status: Status) -> dict[str, Any]:

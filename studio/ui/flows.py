@@ -9,13 +9,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar, cast
 
-from partwise.core.errors import AppError
+import numpy as np
+
+from partwise.core.errors import AppError, Cancelled
 from partwise.core.progress import CancelToken, Progress, ProgressCallback
-from studio import edit, generate, load, prompt, segment
+from partwise.geometry.aabb_file import read_aabbs
+from studio import boxes, edit, generate, load, prompt, segment
+from studio.boxes import TakenBoxes
 from studio.candidates import Candidates, Point
 from studio.catalog import P3SAM, SEGMENT
-from studio.document import Document, Run
+from studio.document import Document, PartSet, Run
+from studio.failure import text_of
+from studio.finished import CANCELLED, FAILED, FinishedParts
+from studio.generate import GenerateOptions, GenerateRequest, GenerateResult
 from studio.jobs import Queued, follow_job
+from studio.prospect import check_part_count
 from studio.ui.viewer import ViewerAction
 from studio.workflow import Studio
 from studio.workspace import Session
@@ -34,6 +42,7 @@ class Status:
 
 
 Steps = Generator[Status, None, T]
+_BUSY = "A job is running. Edit the parts when it is done, or cancel it."
 
 
 def open_mesh(studio: Studio, session: Session, path: Path, name: str) -> Steps[None]:
@@ -86,32 +95,106 @@ def ask_at(
 
 
 def close_parts(
-    studio: Studio, session: Session, part_ids: tuple[int, ...], engine: str
+    studio: Studio,
+    session: Session,
+    part_ids: tuple[int, ...],
+    engine: str,
+    options: GenerateOptions | None = None,
 ) -> Steps[None]:
-    """Generate the chosen parts of the session's mesh."""
+    """Generate the chosen parts of the session's mesh; what is done is shown before all is.
+
+    What was finished stays when the run is cancelled or fails.
+    """
     document = session.require_document()
-    parts = document.parts
-    if parts is None:
-        raise AppError("There are no parts yet. Segment the mesh first.")
-    known = {part.id for part in parts.parts}
-    chosen = tuple(part_id for part_id in part_ids if part_id in known)
+    request = _request(document, part_ids, engine, options or GenerateOptions())
+    count = len(request.chosen_ids)
+    check_part_count(studio.engines, engine, count)
+    choice = generate.choose_engine(studio.engines, engine, request.options, count)
+    finished = FinishedParts(document, request, choice)
 
-    def work(progress: ProgressCallback, cancel: CancelToken) -> generate.GenerateResult:
-        request = generate.GenerateRequest(document.source, parts, chosen, engine)
-        return generate.run(request, studio.engines, progress, cancel)
+    def work(progress: ProgressCallback, cancel: CancelToken) -> GenerateResult:
+        return generate.run(request, studio.engines, progress, cancel, finished.put)
 
-    result = yield from _job(studio, session, "generate", work)
+    try:
+        finished.finish((yield from _shown(_job(studio, session, "generate", work), finished)))
+    except Cancelled:
+        if not finished.has_parts:
+            raise
+        finished.keep(CANCELLED, "Cancelled.")
+    except GeneratorExit:
+        finished.keep(CANCELLED, "The page was left.")
+        raise
+    except BaseException as err:
+        if not finished.has_parts:
+            raise
+        raise AppError(finished.keep(FAILED, text_of(err))) from err
+    yield completed_status(document)
+
+
+def _request(
+    document: Document, part_ids: tuple[int, ...], engine: str, options: GenerateOptions
+) -> GenerateRequest:
+    """The parts and boxes as they stand now."""
     with document.lock:
-        document.set_completion(parts, result.completed, result.run)
-    is_whole = all(not done.reason for done in result.completed)
-    yield Status("done" if is_whole else "partial")
+        parts = document.parts
+        if parts is None:
+            raise AppError("There are no parts yet. Segment the mesh first.")
+        known = {part.id for part in parts.parts}
+        chosen = tuple(part_id for part_id in part_ids if part_id in known)
+        aabbs = boxes.effective_aabbs(document, chosen)
+    return GenerateRequest(document.source, parts, chosen, engine, options, aabbs)
+
+
+def _shown(steps: Steps[T], finished: FinishedParts) -> Steps[T]:
+    """Pass on a job's statuses; what it has finished is in the document by then."""
+    try:
+        while True:
+            status = next(steps)
+            finished.show()
+            yield status
+    except StopIteration as stop:
+        result: T = stop.value
+        return result
+    finally:
+        steps.close()
+
+
+def completed_status(document: Document) -> Status:
+    """Whether the closed parts are whole, partly closed, or older than the parts."""
+    if document.is_completion_stale:
+        return Status(
+            "stale",
+            "The parts or boxes were changed since. Generate again to bring this up to date.",
+        )
+    run = document.completion
+    is_whole = not document.missing and all(not part.reason for part in document.completed)
+    return Status("done") if is_whole else Status("partial", run.ended if run else "")
+
+
+def take_boxes(studio: Studio, session: Session, path: Path, name: str) -> Steps[TakenBoxes]:
+    """Give the parts the boxes of a file, or make each box a part."""
+    document = session.require_document()
+    found = read_aabbs(path, name=name)
+    if boxes.are_of_the_parts(document.parts, found):
+        if session.is_busy:
+            raise AppError(_BUSY)
+        return boxes.set_file(document, found)
+
+    def work(_: ProgressCallback, __: CancelToken) -> tuple[PartSet, Run, TakenBoxes]:
+        return boxes.cut_by_file(document.source, found, name)
+
+    parts, run, taken = yield from _job(studio, session, "boxes", work)
+    with document.lock:
+        document.set_segmentation(parts, run)
+    yield Status("done")
+    return taken
 
 
 def apply_edit(session: Session, action: ViewerAction) -> None:
     """Carry out an edit of the parts; raises `AppError` with what to do instead."""
     document = session.require_document()
     if session.is_busy:
-        raise AppError("A job is running. Edit the parts when it is done, or cancel it.")
+        raise AppError(_BUSY)
     with document.lock:
         try:
             _edit(document, action)
@@ -137,6 +220,10 @@ def _edit(document: Document, action: ViewerAction) -> None:
         document.apply(edit.split(parts, action.part_ids[0], document.source))
     elif action.action == "rename":
         document.apply(edit.rename(parts, action.part_ids[0], action.name))
+    elif action.action == "box" and action.aabb is not None:
+        document.set_box(action.part_ids[0], np.array(action.aabb))
+    elif action.action == "reset_boxes":
+        document.reset_boxes(action.part_ids or None)
 
 
 def _take(document: Document, action: ViewerAction) -> None:

@@ -1,81 +1,318 @@
 """The Generate tab: the parts of the Segment tab in, closed parts out."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, fields
 from typing import Any
 
 import gradio as gr
 
-from studio.catalog import AUTO, GENERATE, GEOMETRIC
+from partwise.core.errors import AppError
+from partwise.xpart.settings import BAND, RESOLUTIONS, SURFACE
+from studio.boxes import TakenBoxes
+from studio.catalog import AUTO, GEOMETRIC, XPART
+from studio.configuration import DEFAULT_QUALITY
 from studio.document import PartSet
+from studio.generate import GenerateOptions, options_for
+from studio.prospect import prospect_of
 from studio.ui import flows, views
-from studio.ui.errors import shown
-from studio.ui.flows import Status
-from studio.ui.segment_tab import AT_ONCE, BUSY_STATES, JOB, Updates
-from studio.ui.viewer import build_part_viewer
+from studio.ui.errors import as_toast, shown
+from studio.ui.fields import number_field, part_ids_of, whole_number
+from studio.ui.flows import Status, Steps
+from studio.ui.segment_tab import ACTION, AT_ONCE, BUSY_STATES, JOB, Updates
+from studio.ui.uploads import taken_upload
+from studio.ui.viewer import ViewerAction, build_part_viewer, parse_action
 from studio.workflow import Studio
 from studio.workspace import Session
+
+BOX_FILE_TYPES = [".json", ".npy"]
+
+
+@dataclass(frozen=True)
+class _Controls:
+    chosen: gr.Dropdown
+    quality: gr.Radio
+    engine: gr.Dropdown
+    steps: gr.Textbox
+    octree_resolution: gr.Dropdown
+    seed: gr.Textbox
+    decoding: gr.Dropdown
+
+    def inputs(self) -> list[Any]:
+        """The components in the order in which `_Choice` takes their values."""
+        return [getattr(self, field.name) for field in fields(self)]
+
+
+class _Choice:
+    """What the person has set; the values come from the browser and are checked here."""
+
+    def __init__(self, studio: Studio, values: tuple[Any, ...]) -> None:
+        self._studio = studio
+        self._chosen, self._quality, engine, *self._values = values
+        self.engine = str(engine)
+
+    def part_ids(self, session: Session) -> tuple[int, ...]:
+        """The chosen parts that there are; those of a mesh before are not."""
+        parts = session.document.parts if session.document else None
+        known = {part.id for part in parts.parts} if parts else set()
+        return tuple(i for i in part_ids_of(self._chosen) if i in known)
+
+    def with_all_of(self, parts: PartSet | None) -> "_Choice":
+        """The same with all parts chosen."""
+        ids = [part.id for part in parts.parts] if parts else []
+        return _Choice(self._studio, (ids, self._quality, self.engine, *self._values))
+
+    def options(self) -> GenerateOptions:
+        """The settings of a run; raises `ConfigError` when out of range."""
+        steps, resolution, seed, decoding = self._values
+        return options_for(
+            self._studio.configuration,
+            str(self._quality),
+            steps=whole_number("steps", steps),
+            octree_resolution=whole_number("octree resolution", resolution),
+            seed=whole_number("seed", seed),
+            decoding=str(decoding) if decoding else None,
+        )
 
 
 @dataclass(frozen=True)
 class GenerateTab:
-    """The components that the page fills when parts are sent here."""
+    """What the page wires to other tabs.
 
-    chosen: gr.Dropdown
-    plan: gr.HTML
-    start: gr.Button
-    stop: gr.Button
-    viewer: gr.HTML
+    filled: the components that `fill` gives values for, for all parts of the session; inputs: what
+    it wants. new_cut: the event after which the parts may be those of a file's boxes. replan: shows
+    the line before the run anew after an event.
+    """
+
+    filled: list[Any]
+    inputs: list[Any]
+    fill: Callable[..., tuple[Any, ...]]
+    new_cut: Any
+    replan: Callable[[Any], None]
+
+
+class _Page:
+    """The components that the events of this tab update, and their values for a status."""
+
+    def __init__(self, studio: Studio) -> None:
+        self.studio = studio
+        chosen = gr.Dropdown(
+            [], multiselect=True, label="Parts to generate", elem_id="chosen-parts"
+        )
+        qualities = studio.configuration.qualities
+        with gr.Row(elem_classes="pw-actions"):
+            quality = gr.Radio(
+                [(quality.title, name) for name, quality in qualities.items()],
+                value=DEFAULT_QUALITY,
+                label="X-Part: quality",
+                elem_id="quality",
+                elem_classes="pw-grow",
+            )
+            self.start = gr.Button(
+                "Generate", variant="primary", interactive=False, elem_id="generate"
+            )
+            self.stop = gr.Button("Cancel", interactive=False, elem_id="generate-cancel")
+        self.plan = gr.HTML(elem_id="generate-plan")
+        with gr.Accordion("Advanced", open=False, elem_id="generate-advanced"):
+            self.controls = _build_controls(chosen, quality)
+            self.upload, self.reset, self.note = _build_boxes()
+        self.viewer = build_part_viewer("generate-viewer", "Closed parts")
 
     def outputs(self) -> list[Any]:
         """The components in the order of `show`."""
-        return [self.plan, self.start, self.stop, self.viewer]
+        return [self.plan, self.start, self.stop, self.reset, self.viewer]
 
-    def show(self, studio: Studio, session: Session, status: Status) -> tuple[Any, ...]:
+    def show(self, session: Session, status: Status, choice: _Choice) -> tuple[Any, ...]:
         """The values of the components for a status."""
         document, is_busy = session.document, status.state in BUSY_STATES
-        has_parts = document is not None and document.parts is not None
-        choice = studio.engines.choose(GENERATE)
+        has_boxes = document is not None and bool(document.boxes)
+        plan, can_run = self._plan(session, choice)
         return (
-            views.generate_plan_html(session, choice),
-            gr.Button(interactive=has_parts and not is_busy),
+            plan,
+            gr.Button(interactive=can_run and not is_busy),
             gr.Button(interactive=is_busy),
-            views.generate_view(session, status),
+            gr.Button(interactive=has_boxes and not is_busy),
+            views.generate_view(session, status, choice.part_ids(session), is_busy=is_busy),
         )
+
+    def show_plan(self, request: gr.Request, *values: Any) -> str:
+        """The line before the run, after what jobs may use was changed."""
+        return self._plan(self.session(request), _Choice(self.studio, values))[0]
+
+    def _plan(self, session: Session, choice: _Choice) -> tuple[str, bool]:
+        """The line before the run, and whether there may be one."""
+        count = len(choice.part_ids(session))
+        try:
+            prospect = prospect_of(self.studio.engines, choice.engine, choice.options(), count)
+        except AppError as err:
+            return views.plan_problem_html(err.message), False
+        can_run = count > 0 and not prospect.is_refused
+        return views.generate_plan_html(session, prospect), can_run
+
+    def session(self, request: gr.Request) -> Session:
+        """The session of the page that sent the event."""
+        return self.studio.workspace.session_for(str(request.session_hash))
+
+    def play(self, session: Session, choice: _Choice, steps: Steps[Any]) -> Updates:
+        """Show each status of a flow, a failure too."""
+        for status in shown(steps, Status):
+            yield self.show(session, status, choice)
 
 
 def build_generate_tab(studio: Studio) -> GenerateTab:
     """Build the tab's components and wire their events."""
-    with gr.Row():
-        chosen = gr.Dropdown(
-            [], multiselect=True, label="Parts to generate", elem_id="chosen-parts", scale=3
-        )
-        engine = gr.Dropdown(
-            [("Automatic", AUTO), ("Built-in geometric", GEOMETRIC)], value=AUTO, label="Engine"
-        )
-    with gr.Row(elem_classes="pw-actions"):
-        plan = gr.HTML(elem_id="generate-plan", elem_classes="pw-grow")
-        start = gr.Button("Generate", variant="primary", interactive=False, elem_id="generate")
-        stop = gr.Button("Cancel", interactive=False, elem_id="generate-cancel")
-    viewer = build_part_viewer("generate-viewer", "Closed parts")
-    tab = GenerateTab(chosen, plan, start, stop, viewer)
+    page = _Page(studio)
+    _wire_running(page)
+    _wire_viewer(page)
+    new_cut = _wire_box_file(page)
 
-    def close_parts(part_ids: list[Any], engine_name: str, request: gr.Request) -> Updates:
-        session = studio.workspace.session_for(str(request.session_hash))
-        ids = tuple(int(part_id) for part_id in part_ids)
-        steps = flows.close_parts(studio, session, ids, engine_name)
-        for status in shown(steps, Status):
-            yield tab.show(studio, session, status)
+    def fill(request: gr.Request, *values: Any) -> tuple[Any, ...]:
+        session = page.session(request)
+        parts = session.document.parts if session.document else None
+        choice = _Choice(studio, values).with_all_of(parts)
+        return (_part_choices(parts), *page.show(session, idle_status(session), choice))
+
+    def replan(event: Any) -> None:
+        event.then(page.show_plan, page.controls.inputs(), page.plan, **AT_ONCE)
+
+    filled = [page.controls.chosen, *page.outputs()]
+    return GenerateTab(filled, page.controls.inputs(), fill, new_cut, replan)
+
+
+def _build_controls(chosen: gr.Dropdown, quality: gr.Radio) -> _Controls:
+    with gr.Row():
+        engine = gr.Dropdown(
+            [("Automatic", AUTO), ("Built-in geometric", GEOMETRIC), ("X-Part", XPART)],
+            value=AUTO,
+            label="Engine",
+            elem_id="generate-engine",
+        )
+        steps = number_field("X-Part: steps", "the quality's", "generate-steps")
+        octree_resolution = gr.Dropdown(
+            [("The quality's", ""), *((f"{cells}³", str(cells)) for cells in RESOLUTIONS)],
+            value="",
+            label="X-Part: cells",
+            elem_id="octree-resolution",
+        )
+    with gr.Row():
+        seed = number_field("X-Part: seed", "as configured", "generate-seed")
+        decoding = gr.Dropdown(
+            [
+                ("As configured", ""),
+                ("Follow the surface", SURFACE),
+                ("The published wide band; slower", BAND),
+            ],
+            value="",
+            label="X-Part: decoding",
+            elem_id="decoding",
+        )
+    return _Controls(chosen, quality, engine, steps, octree_resolution, seed, decoding)
+
+
+def _build_boxes() -> tuple[gr.File, gr.Button, gr.HTML]:
+    with gr.Row():
+        upload = gr.File(
+            label="X-Part: boxes from a file (.json, .npy)",
+            file_types=BOX_FILE_TYPES,
+            type="filepath",
+            height=112,
+            elem_id="boxes-upload",
+        )
+        with gr.Column():
+            reset = gr.Button("Use the parts' own boxes", interactive=False, elem_id="boxes-reset")
+            note = gr.HTML(elem_id="boxes-note")
+    return upload, reset, note
+
+
+def _wire_running(page: _Page) -> None:
+    studio, inputs = page.studio, page.controls.inputs()
+
+    def close_parts(request: gr.Request, *values: Any) -> Updates:
+        session, choice = page.session(request), _Choice(studio, values)
+
+        def steps() -> Steps[None]:
+            ids, options = choice.part_ids(session), choice.options()
+            yield from flows.close_parts(studio, session, ids, choice.engine, options)
+
+        yield from page.play(session, choice, steps())
+
+    def settings_changed(request: gr.Request, *values: Any) -> tuple[Any, ...]:
+        session = page.session(request)
+        return page.show(session, idle_status(session), _Choice(studio, values))
 
     def cancel(request: gr.Request) -> gr.Button:
-        studio.workspace.session_for(str(request.session_hash)).cancel_job()
+        page.session(request).cancel_job()
         return gr.Button(interactive=False)
 
-    start.click(close_parts, [chosen, engine], tab.outputs(), **JOB)
-    stop.click(cancel, None, stop, **AT_ONCE)
-    return tab
+    page.start.click(close_parts, inputs, page.outputs(), **JOB)
+    page.stop.click(cancel, None, page.stop, **AT_ONCE)
+    for control in inputs:
+        is_typed = isinstance(control, gr.Textbox)  # pasted text comes with no input event
+        changed = control.change if is_typed else control.input
+        changed(settings_changed, inputs, page.outputs(), **AT_ONCE)
 
 
-def part_choices(parts: PartSet | None) -> gr.Dropdown:
+def _wire_viewer(page: _Page) -> None:
+    def act(event: gr.EventData, request: gr.Request, *values: Any) -> tuple[Any, ...]:
+        session, choice = page.session(request), _Choice(page.studio, values)
+        try:
+            flows.apply_edit(session, parse_action(event._data))
+        except (AppError, ValueError) as err:  # ValueError: the viewer's own checks, in words
+            raise as_toast(err if isinstance(err, AppError) else AppError(str(err))) from err
+        return page.show(session, idle_status(session), choice)
+
+    def reset(request: gr.Request, *values: Any) -> tuple[Any, ...]:
+        session, choice = page.session(request), _Choice(page.studio, values)
+        try:
+            flows.apply_edit(session, ViewerAction("reset_boxes"))
+        except AppError as err:
+            raise as_toast(err) from err
+        return ("", *page.show(session, idle_status(session), choice))
+
+    inputs = page.controls.inputs()
+    page.viewer.submit(act, inputs, page.outputs(), **ACTION)
+    page.reset.click(reset, inputs, [page.note, *page.outputs()], **AT_ONCE)
+
+
+def _wire_box_file(page: _Page) -> Any:
+    """Wire the upload of boxes; returns the event after which the parts may be others."""
+    studio, chosen = page.studio, page.controls.chosen
+
+    def take(path: str, request: gr.Request, *values: Any) -> Updates:
+        session, choice = page.session(request), _Choice(studio, values)
+        taken: list[TakenBoxes] = []
+
+        def steps() -> Steps[None]:
+            with taken_upload(session, path) as (own, name):
+                taken.append((yield from flows.take_boxes(studio, session, own, name)))
+
+        for status in shown(steps(), Status):
+            note = views.plan_problem_html(status.message) if status.state == "error" else ""
+            now = idle_status(session) if note else status
+            yield (None, note, gr.skip(), *page.show(session, now, choice))
+        if taken:
+            yield (None, *_after_boxes(page, session, choice, taken[0]))
+
+    outputs = [page.upload, page.note, chosen, *page.outputs()]
+    return page.upload.upload(take, [page.upload, *page.controls.inputs()], outputs, **JOB)
+
+
+def _after_boxes(
+    page: _Page, session: Session, choice: _Choice, taken: TakenBoxes
+) -> tuple[Any, ...]:
+    """The note, the list of parts and all the rest, with the boxes of a file taken."""
+    parts = session.document.parts if session.document else None
+    chosen = choice.with_all_of(parts) if taken.is_new_cut else choice
+    listed = _part_choices(parts) if taken.is_new_cut else gr.skip()
+    note = views.note_html(taken.message)
+    return (note, listed, *page.show(session, idle_status(session), chosen))
+
+
+def idle_status(session: Session) -> Status:
+    """What to say when nothing is done here at the moment."""
+    return Status("running" if session.is_busy else "ready")
+
+
+def _part_choices(parts: PartSet | None) -> gr.Dropdown:
     """The list of parts to choose from, all chosen."""
     known = parts.parts if parts else ()
     return gr.Dropdown(

@@ -10,8 +10,7 @@ from studio.access import may_change_server
 from studio.catalog import GENERATE, GEOMETRIC, LICENCE, SEGMENT
 from studio.configuration import ROOT
 from studio.ui import api, zerogpu
-from studio.ui.flows import Status
-from studio.ui.generate_tab import build_generate_tab, part_choices
+from studio.ui.generate_tab import GenerateTab, build_generate_tab
 from studio.ui.memory_panel import build_memory_panel
 from studio.ui.segment_tab import AT_ONCE, SegmentTab, build_segment_tab
 from studio.ui.weights_panel import build_weights_panel
@@ -35,7 +34,7 @@ def build_page(studio: Studio) -> gr.Blocks:
         header = gr.HTML(_header(studio), js_on_load=_TOGGLE_THEME, elem_id="header")
         with gr.Row(elem_classes="pw-columns"):
             with gr.Column(min_width=320, elem_classes="pw-main"):
-                segment = _build_tabs(studio)
+                segment, generate = _build_tabs(studio)
             with gr.Column(min_width=320, elem_classes="pw-side"):
                 panel = build_memory_panel(
                     studio.monitor,
@@ -45,8 +44,10 @@ def build_page(studio: Studio) -> gr.Blocks:
                 )
                 for changed in panel.settings:
                     segment.replan(changed)
+                    generate.replan(changed)
                 for finished in build_weights_panel(studio).finished:
                     segment.refresh(finished)
+                    generate.replan(finished)
                     finished.then(lambda: _header(studio), None, header, **AT_ONCE)
                 zerogpu.build_gpu_probe()
         page.load(lambda: _header(studio), None, header, **AT_ONCE)  # weights come and go
@@ -58,26 +59,20 @@ def build_page(studio: Studio) -> gr.Blocks:
     return page
 
 
-def _build_tabs(studio: Studio) -> SegmentTab:
+def _build_tabs(studio: Studio) -> tuple[SegmentTab, GenerateTab]:
     with gr.Tabs() as tabs:
         with gr.Tab("Segment", id="segment"):
             segment = build_segment_tab(studio)
         with gr.Tab("Generate", id="generate") as generate_page:
             generate = build_generate_tab(studio)
 
-    def fill(request: gr.Request) -> tuple[Any, ...]:
-        session = studio.workspace.session_for(str(request.session_hash))
-        parts = session.document.parts if session.document else None
-        status = Status("running" if session.is_busy else "ready")
-        return (part_choices(parts), *generate.show(studio, session, status))
+    def send(request: gr.Request, *values: Any) -> tuple[Any, ...]:
+        return (gr.Tabs(selected="generate"), *generate.fill(request, *values))
 
-    def send(request: gr.Request) -> tuple[Any, ...]:
-        return (gr.Tabs(selected="generate"), *fill(request))
-
-    filled = [generate.chosen, *generate.outputs()]
-    segment.send.click(send, None, [tabs, *filled], **AT_ONCE)
-    generate_page.select(fill, None, filled, **AT_ONCE)
-    return segment
+    segment.send.click(send, generate.inputs, [tabs, *generate.filled], **AT_ONCE)
+    generate_page.select(generate.fill, generate.inputs, generate.filled, **AT_ONCE)
+    segment.refresh(generate.new_cut)
+    return segment, generate
 
 
 def _header(studio: Studio) -> str:

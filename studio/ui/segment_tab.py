@@ -21,6 +21,7 @@ from studio.segment import (
 )
 from studio.ui import examples, flows, views
 from studio.ui.errors import as_toast, shown
+from studio.ui.fields import number_field, whole_number
 from studio.ui.flows import Status, Steps
 from studio.ui.uploads import taken_upload
 from studio.ui.viewer import build_part_viewer, parse_action
@@ -28,7 +29,6 @@ from studio.workflow import Studio
 from studio.workspace import Session
 
 FILE_TYPES = [".glb", ".gltf", ".obj", ".ply", ".stl", ".off", ".3mf"]
-MAX_DIGITS = 12
 CONNECTED, MERGED, NEAREST = "connected", "merged", "nearest"
 BUSY_STATES = ("checking", "queued", "loading", "running", "cancelling")
 Updates = Generator[tuple[Any, ...], None, None]
@@ -94,9 +94,9 @@ class _Choice:
         is_auto, part_count, detail, seed, *neural = self._values
         point_num, prompt_num, prompt_batch, precision, variant = neural
         chosen = P3SamChoice(
-            _whole("points", point_num),
-            _whole("prompts", prompt_num),
-            _whole("prompts in one pass", prompt_batch),
+            whole_number("points", point_num),
+            whole_number("prompts", prompt_num),
+            whole_number("prompts in one pass", prompt_batch),
             str(precision) if precision else None,
             is_connected=None if not variant else variant != NEAREST,
             is_post_processed=None if not variant else variant == MERGED,
@@ -106,19 +106,9 @@ class _Choice:
             self._preset,
             part_count=None if is_auto else int(part_count or 0),
             detail=float(detail or 0),
-            seed=_whole("seed", seed),
+            seed=whole_number("seed", seed),
             chosen=chosen,
         )
-
-
-def _whole(name: str, text: Any) -> int | None:
-    """A number that a person typed; None when the field is empty."""
-    digits = str(text or "").strip()
-    if not digits:
-        return None
-    if not digits.isdecimal() or len(digits) > MAX_DIGITS:
-        raise ConfigError(f"The field “{name}” holds “{digits[:20]}”. Give a whole number or none.")
-    return int(digits)
 
 
 class _Page:
@@ -221,7 +211,7 @@ def _build_controls(preset: gr.Radio) -> _Controls:
                 label="Engine",
                 elem_id="engine",
             )
-            seed = _number("Seed", "the engine's own", "seed")
+            seed = number_field("Seed", "the engine's own", "seed")
         with gr.Row():
             is_auto = gr.Checkbox(
                 True, label="Built-in: choose the number of parts", elem_id="auto-count"
@@ -231,9 +221,9 @@ def _build_controls(preset: gr.Radio) -> _Controls:
             )
             detail = gr.Slider(0, 1, 0.5, step=0.05, label="Detail: fewer ↔ more parts")
         with gr.Row():
-            point_num = _number("P3-SAM: points", "the preset's", "point-num")
-            prompt_num = _number("P3-SAM: prompts", "the preset's", "prompt-num")
-            prompt_batch = _number(
+            point_num = number_field("P3-SAM: points", "the preset's", "point-num")
+            prompt_num = number_field("P3-SAM: prompts", "the preset's", "prompt-num")
+            prompt_batch = number_field(
                 "P3-SAM: prompts in one pass", "as configured; same result", "prompt-batch"
             )
         with gr.Row():
@@ -256,12 +246,6 @@ def _build_controls(preset: gr.Radio) -> _Controls:
         preset, engine, is_auto, part_count, detail, seed,
         point_num, prompt_num, prompt_batch, precision, variant,
     )  # fmt: skip
-
-
-def _number(label: str, when_empty: str, elem_id: str) -> gr.Textbox:
-    return gr.Textbox(
-        label=label, placeholder=when_empty, max_lines=1, max_length=MAX_DIGITS, elem_id=elem_id
-    )
 
 
 def _wire_opening(page: _Page, upload: gr.File, cards: gr.HTML) -> None:

@@ -25,15 +25,17 @@ STATES: Final = (
     "cancelling", "done", "partial", "error", "stale",
 )  # fmt: skip
 KINDS: Final = ("input", "parts", "completed")
-PART_STATES: Final = ("open", "closed", "surface")
+PART_STATES: Final = ("open", "closed", "surface", "waiting", "running", "empty", "failed")
 LEAST_PARTS: Final = {
     "merge": 2, "split": 1, "rename": 1, "undo": 0, "select": 0,
     "prompt": 0, "take": 0, "dismiss": 0,
+    "box": 1, "reset_boxes": 0,
 }  # fmt: skip
 TAKE_MODES: Final = ("new", "add", "cut")
 MAX_NAME_LENGTH: Final = 200
 MAX_PART_IDS: Final = 10_000
 LARGEST_COORDINATE: Final = 1e15  # no mesh that was opened reaches further
+AXES: Final = "xyz"
 
 _COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
 # gradio finds the names of the events, “submit” and “select”, in this text.
@@ -72,6 +74,28 @@ class ViewerPart:
 
 
 @dataclass(frozen=True)
+class ViewerBox:
+    """The box that the viewer shows for a part in place of the part's own AABB.
+
+    `aabb` is [[x, y, z], [x, y, z]] in mesh coordinates, min then max corner. `is_edited` marks
+    one that a person changed.
+    """
+
+    part_id: int
+    aabb: Sequence[Sequence[float]]
+    is_edited: bool = False
+
+    def __post_init__(self) -> None:
+        if len(self.aabb) != 2 or any(len(corner) != 3 for corner in self.aabb):
+            raise ValueError(f"a box has two corners of three numbers, not {self.aabb}")
+        low, high = self.aabb
+        if not all(map(math.isfinite, (*low, *high))):
+            raise ValueError(f"a box has finite corners, not {self.aabb}")
+        if any(least > most for least, most in zip(low, high, strict=True)):
+            raise ValueError(f"a box has its least corner first, not {self.aabb}")
+
+
+@dataclass(frozen=True)
 class DownloadLink:
     """A file on offer; `url` is relative to the page."""
 
@@ -105,7 +129,9 @@ class ViewerState:
     `glb_url` is relative to the page and changes when the file's content does; the file has one
     named node per part with `extras.part_id`. `progress` is in [0, 1] or None for unknown.
     `prompt_hint` says why points cannot be clicked; without it and without `can_prompt` the page
-    does not speak of them. `prompt_point` is in mesh coordinates.
+    does not speak of them. `prompt_point` is in mesh coordinates. `boxes` are shown in place of
+    their parts' own AABBs; with `can_edit_boxes` a person may change them (actions “box” and
+    “reset_boxes”).
     """
 
     mesh_key: str = ""
@@ -126,6 +152,8 @@ class ViewerState:
     prompt_hint: str = ""
     candidates: tuple[MaskCandidate, ...] = ()
     prompt_point: Point | None = None
+    boxes: tuple[ViewerBox, ...] = ()
+    can_edit_boxes: bool = False
 
     def __post_init__(self) -> None:
         if self.state not in STATES:
@@ -138,6 +166,8 @@ class ViewerState:
             raise ValueError(f"two of the masks have one number: {self.candidates}")
         if self.prompt_point is not None and not all(map(math.isfinite, self.prompt_point)):
             raise ValueError(f"a point has three finite coordinates, not {self.prompt_point}")
+        if len({box.part_id for box in self.boxes}) != len(self.boxes):
+            raise ValueError(f"two of the boxes are of one part: {self.boxes}")
 
     def to_value(self) -> dict[str, object]:
         """The state as the component's value, ready for JSON."""
@@ -146,11 +176,13 @@ class ViewerState:
 
 @dataclass(frozen=True)
 class ViewerAction:
-    """What the person did: an edit (merge, split, rename, undo), a new selection, or a step with
-    a point prompt (prompt, take, dismiss).
+    """What the person did: an edit (merge, split, rename, undo), a new selection, a step with a
+    point prompt (prompt, take, dismiss), or a change of the boxes (box, reset_boxes).
 
     `revision` is the one that was on the screen, or None. `point` is that of a prompt, in mesh
-    coordinates; `index` and `mode` (one of `TAKE_MODES`) are those of a mask that is taken.
+    coordinates; `index` and `mode` (one of `TAKE_MODES`) are those of a mask that is taken. `aabb`
+    is the new box of the one part, in mesh coordinates, min below max on each axis. `reset_boxes`
+    without parts means all of them.
     """
 
     action: str
@@ -160,6 +192,7 @@ class ViewerAction:
     point: Point | None = None
     index: int | None = None
     mode: str = ""
+    aabb: tuple[Point, Point] | None = None
 
 
 def parse_action(payload: object) -> ViewerAction:
@@ -176,10 +209,12 @@ def parse_action(payload: object) -> ViewerAction:
     part_ids = _part_ids(payload.get("part_ids", []))
     if len(part_ids) < LEAST_PARTS[action]:
         raise ValueError(
-            f"To {action}, select at least {LEAST_PARTS[action]}; {len(part_ids)} selected."
+            f"To {_doing(action)}, select at least {LEAST_PARTS[action]}; {len(part_ids)} selected."
         )
-    if action in ("split", "rename") and len(part_ids) > 1:
-        raise ValueError(f"To {action}, select one part only; {len(part_ids)} are selected.")
+    if action in ("split", "rename", "box") and len(part_ids) > 1:
+        raise ValueError(
+            f"To {_doing(action)}, select one part only; {len(part_ids)} are selected."
+        )
     name = _name(payload.get("name")) if action == "rename" else ""
     revision = payload.get("revision")
     parsed = ViewerAction(action, part_ids, name, revision if _is_id(revision) else None)
@@ -187,7 +222,13 @@ def parse_action(payload: object) -> ViewerAction:
         return replace(parsed, point=_point(payload.get("point")))
     if action == "take":
         return _take(parsed, payload)
+    if action == "box":
+        return replace(parsed, aabb=_aabb(payload.get("aabb")))
     return parsed
+
+
+def _doing(action: str) -> str:
+    return "change a box" if action == "box" else action
 
 
 def _take(parsed: ViewerAction, payload: dict[Any, Any]) -> ViewerAction:
@@ -205,10 +246,27 @@ def _take(parsed: ViewerAction, payload: dict[Any, Any]) -> ViewerAction:
 
 
 def _point(given: object) -> Point:
-    if not isinstance(given, list) or len(given) != 3 or not all(map(_is_coordinate, given)):
+    if not isinstance(given, list) or not _is_corner(given):
         raise ValueError("The viewer sent a point that cannot lie on the mesh. Click again.")
     x, y, z = map(float, given)
     return x, y, z
+
+
+def _aabb(given: object) -> tuple[Point, Point]:
+    if not isinstance(given, list) or len(given) != 2 or not all(map(_is_corner, given)):
+        raise ValueError("A box has six finite numbers. Type a number in each field.")
+    low, high = ((float(x), float(y), float(z)) for x, y, z in given)
+    for axis, least, most in zip(AXES, low, high, strict=True):
+        if not least < most:
+            raise ValueError(
+                f"Along {axis} the box begins at {least:g} and ends at {most:g}. "
+                f"Make its least {axis} smaller than its greatest."
+            )
+    return low, high
+
+
+def _is_corner(given: object) -> bool:
+    return isinstance(given, list) and len(given) == 3 and all(map(_is_coordinate, given))
 
 
 def _is_coordinate(value: object) -> bool:

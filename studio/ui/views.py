@@ -3,6 +3,7 @@
 Pure translation: a document and a status in, plain values for the components out.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from html import escape
 
@@ -12,18 +13,26 @@ from partwise.geometry.mesh_io import MeshFacts, MeshLimits
 from partwise.geometry.parts import hex_colour
 from partwise.p3sam.settings import P3SamSettings
 from partwise.vram.planner import in_words as plan_in_words
-from studio import results
+from studio import boxes, results
 from studio.catalog import P3SAM, EngineChoice, Engines, in_words
 from studio.document import Document, Run
 from studio.http import VIEW, file_url
-from studio.segment import Outlook, SegmentOptions, look_ahead
-from studio.ui.flows import Status
-from studio.ui.viewer import DownloadLink, MaskCandidate, ViewerPart, ViewerState
+from studio.outlook import Outlook
+from studio.prospect import Prospect
+from studio.segment import SegmentOptions, look_ahead
+from studio.ui.flows import Status, completed_status
+from studio.ui.viewer import DownloadLink, MaskCandidate, ViewerBox, ViewerPart, ViewerState
 from studio.workspace import Session
 
 EMPTY_SEGMENT = "Drop a mesh above or pick an example."
 EMPTY_GENERATE = "Segment a mesh first, then send its parts here."
-_DOWNLOAD_LABELS = {"face_ids.npy": "labels .npy", "face_ids.json": "labels .json"}
+_DOWNLOAD_LABELS = {
+    "face_ids.npy": "labels .npy",
+    "face_ids.json": "labels .json",
+    "boxes.glb": "with boxes .glb",
+    "input_boxes.glb": "input with boxes .glb",
+}
+_NAMED = 5  # parts that a message names one by one
 
 
 def segment_view(
@@ -45,24 +54,36 @@ def segment_view(
         ).to_value()
 
 
-def generate_view(session: Session, status: Status) -> dict[str, object]:
-    """The viewer of the Generate tab: the closed parts when there are some, else the parts."""
+def generate_view(
+    session: Session, status: Status, part_ids: Sequence[int] = (), *, is_busy: bool = False
+) -> dict[str, object]:
+    """The viewer of the Generate tab: the closed parts when there are some, else the parts.
+
+    part_ids: the chosen parts, whose boxes are shown and can be changed.
+    """
     document = session.document
     if document is None or document.parts is None:
         return _empty(status, EMPTY_GENERATE)
-    kind = results.PARTS if document.completed_of is None else results.COMPLETED
-    if kind == results.COMPLETED and status.state == "ready":
-        status = completed_status(document)
-    return _filled(session, document, kind, status).to_value()
+    with document.lock:
+        kind = results.PARTS if document.completed_of is None else results.COMPLETED
+        if kind == results.COMPLETED and status.state == "ready":
+            status = completed_status(document)
+        return replace(
+            _filled(session, document, kind, status),
+            editable=False,
+            boxes=_viewer_boxes(document, part_ids),
+            can_edit_boxes=not is_busy,
+        ).to_value()
 
 
-def completed_status(document: Document) -> Status:
-    """Whether the closed parts are whole, partly closed, or older than the parts."""
-    if document.is_completion_stale:
-        return Status(
-            "stale", "The parts were changed since. Generate again to bring this up to date."
-        )
-    return Status("done" if all(not p.reason for p in document.completed) else "partial")
+def _viewer_boxes(document: Document, part_ids: Sequence[int]) -> tuple[ViewerBox, ...]:
+    known = {part.id for part in document.parts.parts} if document.parts else set()
+    ids = [part_id for part_id in part_ids if part_id in known]
+    aabbs = boxes.effective_aabbs(document, ids).tolist()
+    return tuple(
+        ViewerBox(part_id, aabb, is_edited=part_id in document.boxes)
+        for part_id, aabb in zip(ids, aabbs, strict=True)
+    )
 
 
 def _empty(status: Status, hint: str) -> dict[str, object]:
@@ -85,7 +106,7 @@ def _filled(session: Session, document: Document, kind: str, status: Status) -> 
         return ViewerState(
             mesh_key=document.key,
             revision=revision,
-            glb_url=file_url(session.capability, kind, revision, VIEW),
+            glb_url=file_url(session.capability, kind, document.picture_revision, VIEW),
             state=status.state,
             message=status.message or _done_message(document, kind, status.state, run),
             stage=status.stage,
@@ -153,8 +174,22 @@ def _done_message(document: Document, kind: str, state: str, run: Run | None) ->
     if kind == results.PARTS and document.parts is not None:
         count = len(document.parts.parts)
         return f"{count} {'part' if count == 1 else 'parts'} in {run.elapsed_s:.1f} s"
-    closed, count = closed_count(document.completed), len(document.completed)
-    return f"{closed} of {count} parts closed in {run.elapsed_s:.1f} s"
+    return _completed_message(document, run)
+
+
+def _completed_message(document: Document, run: Run) -> str:
+    """How many parts are closed, which have nothing at all, and that the picture is coarse."""
+    closed = closed_count(document.completed)
+    count = len(document.completed) + len(document.missing)
+    words = f"{closed} of {count} parts closed in {run.elapsed_s:.1f} s"
+    rows = results.part_rows(document, results.COMPLETED)
+    empty = [row.part.name for row in rows if row.state == results.EMPTY]
+    if empty:
+        more = f" and {len(empty) - _NAMED} more" if len(empty) > _NAMED else ""
+        words += f". Empty: {', '.join(empty[:_NAMED])}{more}; the table says why"
+    if results.is_view_simplified(document):
+        words += ". The picture is simplified; the downloads are whole"
+    return words
 
 
 def limits_html(limits: MeshLimits) -> str:
@@ -252,13 +287,16 @@ def plan_problem_html(message: str) -> str:
     return f"<p class='pw-plan' role='alert'>{escape(message)}</p>"
 
 
-def generate_plan_html(session: Session, choice: EngineChoice) -> str:
+def note_html(message: str) -> str:
+    """A line that says what was done."""
+    return f"<p class='pw-plan' role='status'>{escape(message)}</p>"
+
+
+def generate_plan_html(session: Session, prospect: Prospect) -> str:
     """One line before the run of Generate: which engine, why, what it does."""
-    where = "on the GPU" if choice.needs_gpu else "on the CPU, no GPU memory needed"
-    line = (
-        f"<strong>{escape(choice.title)}</strong> {where} ({escape(choice.reason)}). It closes "
-        "what is visible: each part keeps its surface and gets caps where it was cut"
-    )
+    line = f"<strong>{escape(prospect.choice.title)}</strong> {escape(prospect.words)}"
+    if prospect.problem:
+        line += f' <span role="alert">{escape(prospect.problem)}</span>'
     if session.document is not None and session.document.is_completion_stale:
-        line += ". <strong>The parts were changed since the last run</strong>"
-    return f"<p class='pw-plan'>{line}.</p>"
+        line += " <strong>The parts or boxes were changed since the last run.</strong>"
+    return f"<p class='pw-plan'>{line}</p>"

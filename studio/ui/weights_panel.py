@@ -54,10 +54,9 @@ class _Row:
         name = f"weights-{model.name}"
         self.state = gr.HTML(self._state_html(), elem_id=name)
         self.is_read = gr.Checkbox(
-            False, label="I have read the licence and may use the model", visible=model.is_built,
-            elem_id=f"{name}-licence",
-        )  # fmt: skip
-        with gr.Row(elem_classes="pw-actions", visible=model.is_built):
+            False, label="I have read the licence and may use the model", elem_id=f"{name}-licence"
+        )
+        with gr.Row(elem_classes="pw-actions"):
             self.start = gr.Button(
                 self._wish(),
                 interactive=False,
@@ -139,11 +138,8 @@ class _Row:
 
     def _state_html(self) -> str:
         model = self.model
-        if not model.is_built:
-            words, notice = f"this version of Partwise has no {model.title} engine yet", ""
-        else:
-            state = weights.check(model, self.studio.configuration.app.weights_dir)
-            words, notice = weights.state_words(model, state), _notice_html(model)
+        state = weights.check(model, self.studio.configuration.app.weights_dir)
+        words, notice = weights.state_words(model, state), _notice_html(model)
         return (
             f'<p class="pw-weights"><strong>{escape(model.title)}</strong> · {escape(words)}</p>'
             f"{notice}"

@@ -96,7 +96,7 @@ def test_status_says_who_holds_the_memory(client: Client) -> None:
     memory = client.predict(api_name="/status")
     assert memory["host"]["total_bytes"] > 0
     names = [component["name"] for component in memory["manager"]["components"]]
-    assert names == ["p3sam", "xpart"]
+    assert names == ["p3sam", "xpart.conditioner", "xpart.dit", "xpart.vae"]
 
 
 def test_unload_answers_with_before_and_after(client: Client) -> None:

@@ -1,5 +1,7 @@
+import io
 import json
 import struct
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +9,14 @@ import numpy as np
 import pytest
 import trimesh
 
-from partwise.geometry.export import ExportPart, shade, to_linear, write_mesh, write_parts_glb
+from partwise.geometry.export import (
+    ExportPart,
+    Outline,
+    shade,
+    to_linear,
+    write_mesh,
+    write_parts_glb,
+)
 from partwise.geometry.mesh_io import MeshLimits, parse_mesh
 from tests.geometry.mesh_files import CORNERS, FACES
 
@@ -148,3 +157,39 @@ def test_faces_without_area_still_get_unit_normals() -> None:
     shaded = shade(CORNERS, faces)
     assert np.allclose(np.linalg.norm(shaded.normals, axis=1), 1)
     assert len(shaded.faces) == len(faces)
+
+
+def test_outlines_are_lines_of_the_box_with_the_part_s_number_and_colour() -> None:
+    aabb = np.array([[0.5, -1, 2], [3, 4, 5]])
+    content = write_parts_glb([box(3)], outlines=[Outline(3, "box (box)", (200, 30, 90), aabb)])
+    tree = tree_of(content)
+    part, outline = tree["nodes"]
+    assert (outline["name"], outline["extras"]) == ("box (box)", {"part_id": 3})
+    (lines,) = tree["meshes"][outline["mesh"]]["primitives"]
+    assert lines["mode"] == 1
+    (triangles,) = tree["meshes"][part["mesh"]]["primitives"]
+    colours = [tree["materials"][p["material"]]["pbrMetallicRoughness"] for p in (lines, triangles)]
+    assert colours[0] == colours[1]
+    scene = trimesh.load(io.BytesIO(content), file_type="glb")
+    path = next(
+        shape for shape in scene.geometry.values() if isinstance(shape, trimesh.path.Path3D)
+    )
+    assert np.allclose(path.bounds, aabb)
+    corners = path.vertices[np.concatenate([entity.points for entity in path.entities])]
+    steps = np.stack([corners[:-1], corners[1:]], axis=1)
+    steps = steps[np.any(steps[:, 0] != steps[:, 1], axis=1)]
+    assert np.all((steps[:, 0] != steps[:, 1]).sum(axis=1) == 1), "along the edges only"
+    assert len({tuple(sorted(map(tuple, step.tolist()))) for step in steps}) == 12, "along all"
+
+
+def test_a_flat_box_is_outlined_too() -> None:
+    flat = np.array([[0.0, 0, 0], [1, 0, 1]])
+    tree = tree_of(write_parts_glb([], outlines=[Outline(0, "flat", (1, 1, 1), flat)]))
+    assert tree["accessors"][0]["min"] == [0, 0, 0]
+    assert tree["accessors"][0]["max"] == [1, 0, 1]
+
+
+def test_shading_that_is_known_is_not_made_again() -> None:
+    known = shade(*(np.array(a) for a in (CORNERS, FACES)))
+    part = replace(box(), shading=known)
+    assert write_parts_glb([part], is_shaded=True) == write_parts_glb([box()], is_shaded=True)

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -92,6 +94,16 @@ def test_exploding_scales_with_the_object_and_ignores_where_it_stands() -> None:
     assert exploded_offsets(1000 * boxes + 5, 1.0) == pytest.approx(
         1000 * exploded_offsets(boxes, 1.0)
     )
+
+
+def test_parts_move_apart_much_as_in_the_published_exploded_view() -> None:
+    with np.load(Path(__file__).parents[1] / "data" / "xpart" / "explode.npz") as golden:
+        middles, half, expected = golden["centers"], golden["extents"] / 2, golden["offsets"]
+
+    offsets = exploded_offsets(np.stack([middles - half, middles + half], axis=1), 1.0)
+
+    lengths = np.linalg.norm(offsets, axis=1) * np.linalg.norm(expected, axis=1)
+    assert ((offsets * expected).sum(axis=1) > 0.9 * lengths).all()
 
 
 def test_nested_parts_come_apart_while_the_largest_stays() -> None:

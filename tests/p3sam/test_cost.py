@@ -20,13 +20,9 @@ from partwise.p3sam import heads
 from partwise.p3sam.cost import (
     PUBLISHED,
     WEIGHT_BYTES,
-    Levels,
-    StageBytes,
     Widths,
     click_bytes,
-    count_levels,
     encode_bytes,
-    expected_levels,
     mask_bytes,
     mask_options,
     peak_bytes,
@@ -35,7 +31,7 @@ from partwise.p3sam.model import P3SAM, TINY, P3SAMConfig
 from partwise.p3sam.pipeline import encode_points, predict_masks, predict_point
 from partwise.p3sam.prepare import PreparedMesh
 from partwise.p3sam.settings import P3SamSettings
-from partwise.points.sonata import pool_grid
+from partwise.points.cost import StageBytes, count_levels, expected_levels
 from partwise.vram.meter import PeakSink
 from partwise.vram.trace import Trace, trace_peak
 
@@ -186,15 +182,6 @@ def test_a_click_takes_what_a_trace_says() -> None:
     settings = P3SamSettings(point_num=12_000)
     traced = traced_heads(settings, False, lambda *given: predict_point(*given[:3], 7, given[3]))
     assert_close(click_bytes(settings, is_gpu=False), traced)
-
-
-def test_levels_are_those_of_the_encoder() -> None:
-    voxels = voxels_of("robot", 3_000)
-    counts, grid = [len(voxels.grid)], torch.from_numpy(voxels.grid)
-    for _ in range(4):
-        grid, _cluster = pool_grid(grid, 2)
-        counts.append(len(grid))
-    assert count_levels(voxels.grid) == Levels(tuple(counts))
 
 
 @pytest.mark.parametrize("name", ["chair", "figure", "toy_car", "teapot"])

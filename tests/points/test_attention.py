@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from partwise.points import attention
 from partwise.points.attention import PatchAttention, attend, patch_slots
 
 
@@ -37,3 +38,15 @@ def test_each_point_gets_the_attention_of_its_own_patch(count: int) -> None:
             own = patch if i + 1 < len(slots) else patch[: count - 16 * i]
             alone = layer(features[patch], torch.arange(len(patch))[None])[: len(own)]
             torch.testing.assert_close(out[own], alone)
+
+
+@pytest.mark.parametrize("score_bytes", [1, 4 * 3 * 9 * 2, 4 * 3 * 9 * 7 * 2, 2**20])
+def test_attention_in_pieces_is_the_formula(
+    monkeypatch: pytest.MonkeyPatch, score_bytes: int
+) -> None:
+    monkeypatch.setattr(attention, "_MATERIALISED_BYTES", score_bytes)
+    generator = torch.Generator().manual_seed(1)
+    query = torch.randn(5, 3, 7, 16, generator=generator)
+    key, value = torch.randn(2, 5, 3, 9, 16, generator=generator).unbind(0)
+    found = attention._attend_in_pieces(query, key, value)
+    torch.testing.assert_close(found, formula(query, key, value))

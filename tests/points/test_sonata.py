@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from partwise.p3sam.model import project_stages
+from partwise.points.projection import project_stages
 from partwise.points.serialization import CURVES, curve_codes, curve_depth, curve_order
 from partwise.points.sonata import IN_ORDER, pool_grid
 from tests.p3sam_support import (
@@ -102,11 +102,9 @@ def test_the_parts_of_the_projection_are_the_concatenation_s() -> None:
     model = tiny_model()
     with torch.inference_mode():
         stages = model.sonata(*tensors(voxels))
-        wide, linear = side_by_side(stages), model.mlp.layers[0]
-        assert wide.shape[1] == linear.in_features
-        torch.testing.assert_close(
-            project_stages(stages, linear), linear(wide), atol=1e-4, rtol=1e-5
-        )
+        wide, mlp = side_by_side(stages), model.mlp
+        assert wide.shape[1] == mlp.layers[0].in_features
+        torch.testing.assert_close(project_stages(stages, mlp), mlp(wide), atol=1e-4, rtol=1e-5)
 
 
 def test_a_cloud_of_one_voxel_has_features() -> None:

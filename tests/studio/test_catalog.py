@@ -8,6 +8,7 @@ from partwise.core.worker import WorkerLimits, WorkerPool
 from partwise.vram.device import find_device
 from partwise.vram.readings import ComponentState
 from partwise.vram.settings import VramSettings
+from studio.components import neural_components
 from studio.catalog import (
     GENERATE,
     NEURAL_MODELS,
@@ -15,7 +16,6 @@ from studio.catalog import (
     Engines,
     find_file,
     in_words,
-    neural_components,
 )
 from studio.encoded import EncodedMeshes
 from studio.pace import Pace

@@ -1,25 +1,13 @@
 """What the page's buttons do, without a browser and without worker processes."""
 
-import contextlib
-import importlib
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from partwise.core.errors import AppError, Cancelled, EngineError, MeshError
-from partwise.core.progress import Progress
-from partwise.geometric.segment import SegmentSettings
-from partwise.p3sam.settings import P3SamSettings
-from studio import load
-from studio.document import Document
-from studio.encoded import EncodedMeshes
-from studio.jobs import JobLane
-from studio.pace import Pace
-from studio.segment import SegmentOptions
 from studio.ui import flows
 from studio.ui.errors import shown, text_of
 from studio.ui.flows import Status
@@ -27,103 +15,14 @@ from studio.ui.uploads import checked_upload, taken_upload
 from studio.ui.viewer import ViewerAction
 from studio.ui.views import generate_view, segment_view
 from studio.workspace import Session, Workspace
-from tests.studio.meshes import boxes, source_mesh
-
-OPTIONS = SegmentOptions(SegmentSettings(), P3SamSettings())
-
-
-class Pool:
-    """Runs jobs at once, in this process; or fails as told."""
-
-    def __init__(self) -> None:
-        self.fails: Exception | None = None
-
-    def run(self, target: str, *args: Any, progress: Any, cancel: Any, **options: Any) -> Any:
-        progress(Progress("Working", 0.5))
-        cancel.raise_if_cancelled()
-        if self.fails is not None:
-            raise self.fails
-        del options["limits"]
-        module, _, function = target.partition(":")
-        return getattr(importlib.import_module(module), function)(*args, **options)
-
-
-class Monitor:
-    """Notes which jobs were announced."""
-
-    def __init__(self) -> None:
-        self.jobs: list[str] = []
-
-    def busy(self, name: str) -> contextlib.AbstractContextManager[None]:
-        self.jobs.append(name)
-        return contextlib.nullcontext()
-
-
-@pytest.fixture
-def workspace(tmp_path: Path) -> Iterator[Workspace]:
-    made = Workspace(tmp_path)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def studio(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """An application whose engines run here; opening a file gives as many boxes as it says."""
-
-    def open_boxes(path: Path, name: str, **_: Any) -> Document:
-        text = path.read_text()
-        if not text.isdigit():
-            raise MeshError(f"{name} has no faces. Export it again.")
-        return Document(source_mesh(*boxes(int(text))), "")
-
-    monkeypatch.setattr(load, "run", open_boxes)
-    choice = SimpleNamespace(name="geometric", reason="")
-    engines = SimpleNamespace(
-        weights_dir=Path("nowhere"),
-        pool=Pool(),
-        job_limits=None,
-        choose=lambda *_, **__: choice,
-        weights_stamp=lambda _: "",
-        encoded=EncodedMeshes(0),
-        pace=Pace(is_on_gpu=False),
-    )
-    return SimpleNamespace(
-        engines=engines,
-        pool=engines.pool,
-        monitor=Monitor(),
-        workspace=workspace,
-        lane=JobLane(4),
-        configuration=SimpleNamespace(mesh=None),
-    )
-
-
-@pytest.fixture
-def session(studio: Any, tmp_path: Path) -> Session:
-    """A session with three boxes open."""
-    made: Session = studio.workspace.session_for("visit")
-    open_file(studio, made, tmp_path, "3")
-    return made
-
-
-def open_file(studio: Any, session: Session, folder: Path, text: str) -> list[Status]:
-    path = folder / "mesh.glb"
-    path.write_text(text)
-    return list(flows.open_mesh(studio, session, path, path.name))
-
-
-def cut(studio: Any, session: Session) -> list[Status]:
-    return list(flows.cut(studio, session, OPTIONS, "auto"))
-
-
-def close_parts(studio: Any, session: Session, *part_ids: int) -> list[Status]:
-    return list(flows.close_parts(studio, session, part_ids, "auto"))
+from tests.studio.fake_studio import OPTIONS, close_parts, cut, open_file
 
 
 def test_the_states_of_a_whole_visit(studio: Any, session: Session) -> None:
     assert segment_view(session, Status("ready"))["kind"] == "input"
     assert [status.state for status in cut(studio, session)][-1] == "done"
     assert segment_view(session, Status("done"))["kind"] == "parts"
-    assert generate_view(session, Status("ready"))["editable"] is True
+    assert generate_view(session, Status("ready"))["can_edit_boxes"] is True
     assert [status.state for status in close_parts(studio, session, 0, 1, 2)][-1] == "done"
     assert generate_view(session, Status("ready"))["state"] == "done"
     assert studio.monitor.jobs == ["open", "segment", "generate"]

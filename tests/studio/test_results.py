@@ -4,14 +4,15 @@ import zipfile
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import trimesh
 
 from partwise.core.errors import MeshError
-from partwise.geometric.complete import PartState, complete_parts
-from studio import edit, load, results
+from partwise.geometric.complete import CompletedPart, PartState, complete_parts
+from studio import edit, load, results, shapes
 from studio.document import Document, Part, PartSet, Run
 from tests.studio.meshes import boxes, source_mesh
 
@@ -160,6 +161,120 @@ def test_a_part_that_failed_is_listed_with_its_reason(document: Document) -> Non
     with archive_of(document, results.COMPLETED, "stl") as archive:
         manifest = json.loads(archive.read("manifest.json"))
     assert [("file" in row) for row in manifest["parts"]] == [True, False, True]
+
+
+def glb_nodes(content: bytes) -> list[dict[str, Any]]:
+    length = int.from_bytes(content[12:16], "little")
+    nodes: list[dict[str, Any]] = json.loads(content[20 : 20 + length])["nodes"]
+    return nodes
+
+
+def ball_like(document: Document) -> tuple[CompletedPart, ...]:
+    """The closed parts with balls of 1280 faces in their place."""
+    ball = trimesh.creation.icosphere(3)
+    shape = np.asarray(ball.vertices, dtype=np.float64), np.asarray(ball.faces, dtype=np.int64)
+    return tuple(replace(p, vertices=shape[0], faces=shape[1]) for p in document.completed)
+
+
+@pytest.fixture
+def dense(document: Document, monkeypatch: pytest.MonkeyPatch) -> Document:
+    """The document with closed parts of more faces than one picture takes."""
+    parts, run = document.completed_of, document.completion
+    assert parts is not None
+    assert run is not None
+    monkeypatch.setattr(shapes, "VIEW_FACES", 1500)
+    document.set_completion(parts, ball_like(document), run)
+    return document
+
+
+def test_too_many_faces_are_simplified_for_the_picture_alone(dense: Document) -> None:
+    assert results.is_view_simplified(dense)
+    picture = results.view_glb(dense, results.COMPLETED)
+    assert [node["extras"]["part_id"] for node in glb_nodes(picture)] == [0, 1, 2]
+    seen = trimesh.load(io.BytesIO(picture), file_type="glb", force="mesh")
+    assert 500 < len(seen.faces) <= 1500
+    whole = results.download(dense, results.COMPLETED, "parts.glb")
+    saved = trimesh.load(io.BytesIO(whole), file_type="glb")
+    assert [len(mesh.faces) for mesh in saved.geometry.values()] == [1280] * 3
+    rows = results.part_rows(dense, results.COMPLETED)
+    assert [row.face_count for row in rows] == [1280] * 3
+
+
+def test_a_part_is_simplified_once_while_others_come(
+    dense: Document, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts: list[int] = []
+    thin_out = shapes.thin_out
+
+    def counted(vertices: Any, faces: Any, most: int) -> Any:
+        counts.append(len(faces))
+        return thin_out(vertices, faces, most)
+
+    monkeypatch.setattr(shapes, "thin_out", counted)
+    parts, run, done = dense.completed_of, dense.completion, dense.completed
+    assert parts is not None
+    assert run is not None
+    dense.set_completion(parts, done[:2], run, {2: ""})
+    results.view_glb(dense, results.COMPLETED)
+    assert sorted(counts) == [12, 1280, 1280], "two parts, and the surface of the third in grey"
+    counts.clear()
+    dense.set_completion(parts, done, run)
+    picture = results.view_glb(dense, results.COMPLETED)
+    assert counts == [1280]
+    assert picture == results.view_glb(dense, results.COMPLETED)
+    assert counts == [1280]
+
+
+def test_what_is_not_made_is_in_the_picture_and_the_table_but_in_no_file(
+    document: Document,
+) -> None:
+    parts, run, done = document.completed_of, document.completion, document.completed
+    assert parts is not None
+    assert run is not None
+    document.set_completion(parts, done[1:2], run, {0: "", 2: "It was cancelled."})
+    picture = glb_nodes(results.view_glb(document, results.COMPLETED))
+    assert [node["extras"]["part_id"] for node in picture] == [1, -1, -1]
+    rows = results.part_rows(document, results.COMPLETED)
+    assert [(row.part.id, row.state) for row in rows] == [
+        (0, "waiting"),
+        (1, "closed"),
+        (2, "failed"),
+    ]
+    saved = glb_nodes(results.download(document, results.COMPLETED, "parts.glb"))
+    assert [node["extras"]["part_id"] for node in saved] == [1]
+
+
+@pytest.mark.parametrize("name", ["boxes.glb", "input_boxes.glb"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_boxes_are_drawn_around_the_parts_or_the_input(
+    document: Document, kind: str, name: str
+) -> None:
+    box = np.array([[-9.0, -1, -1], [1, 1, 1]])
+    document.set_box(0, box)
+    if kind == results.COMPLETED:  # made from the box
+        assert document.parts is not None
+        assert document.completion is not None
+        document.set_completion(document.parts, document.completed, document.completion)
+    content = results.download(document, kind, name)
+    scene = trimesh.load(io.BytesIO(content), file_type="glb")
+    lines = {
+        key: shape.bounds
+        for key, shape in scene.geometry.items()
+        if isinstance(shape, trimesh.path.Path3D)
+    }
+    assert len(lines) == 3
+    assert np.allclose(next(b for key, b in lines.items() if "Seat / left" in key), box)
+    is_input = name.startswith("input")
+    assert len(scene.geometry) - len(lines) == (1 if is_input else 3)
+
+
+def test_the_file_of_boxes_has_those_that_a_person_set(document: Document) -> None:
+    box = [[-9.0, -1, -1], [1, 1, 1]]
+    document.set_box(1, np.array(box))
+    content = json.loads(results.download(document, results.PARTS, "aabb.json"))
+    assert content["aabbs"][1] == box
+    closed = json.loads(results.download(document, results.COMPLETED, "aabb.json"))
+    assert closed["aabbs"][1] == closed["made_from"][1] == [[2, 0, 0], [3, 1, 1]]
 
 
 def test_files_of_other_names_do_not_exist(document: Document) -> None:

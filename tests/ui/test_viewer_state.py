@@ -9,12 +9,15 @@ from studio.ui.viewer import (
     BUNDLE,
     MaskCandidate,
     ViewerAction,
+    ViewerBox,
     ViewerPart,
     ViewerState,
     build_part_viewer,
     parse_action,
     viewer_head,
 )
+
+BOX = [[0, 0, 0], [1, 1, 1]]
 
 
 @pytest.mark.parametrize(
@@ -47,6 +50,13 @@ from studio.ui.viewer import (
             ViewerAction("take", (0,), index=1, mode="cut"),
         ),
         ({"action": "dismiss", "part_ids": []}, ViewerAction("dismiss")),
+        (
+            {"action": "box", "part_ids": [4], "aabb": [[0, -1e15, 0.5], [1, 2, 3]], "revision": 2},
+            ViewerAction("box", (4,), revision=2, aabb=((0.0, -1e15, 0.5), (1.0, 2.0, 3.0))),
+        ),
+        ({"action": "reset_boxes", "part_ids": [4]}, ViewerAction("reset_boxes", (4,))),
+        ({"action": "reset_boxes", "part_ids": []}, ViewerAction("reset_boxes")),
+        ({"action": "reset_boxes", "aabb": "not looked at"}, ViewerAction("reset_boxes")),
     ],
 )
 def test_what_the_viewer_sends_becomes_an_action(payload: object, action: ViewerAction) -> None:
@@ -101,6 +111,26 @@ def test_what_the_viewer_sends_becomes_an_action(payload: object, action: Viewer
         {"action": "take", "index": 1, "mode": "add", "part_ids": []},
         {"action": "take", "index": 1, "mode": "cut", "part_ids": [1, 2]},
         {"action": "take", "index": 1, "mode": "cut", "part_ids": [-1]},
+        {"action": "reset_boxes", "part_ids": [-1]},
+        {"action": "box", "aabb": BOX},
+        {"action": "box", "part_ids": [], "aabb": BOX},
+        {"action": "box", "part_ids": [1, 2], "aabb": BOX},
+        {"action": "box", "part_ids": [True], "aabb": BOX},
+        {"action": "box", "part_ids": [1]},
+        {"action": "box", "part_ids": [1], "aabb": None},
+        {"action": "box", "part_ids": [1], "aabb": [0, 0, 0, 1, 1, 1]},
+        {"action": "box", "part_ids": [1], "aabb": [[0, 0, 0]]},
+        {"action": "box", "part_ids": [1], "aabb": [*BOX, [2, 2, 2]]},
+        {"action": "box", "part_ids": [1], "aabb": [[0, 0], [1, 1]]},
+        {"action": "box", "part_ids": [1], "aabb": [{"x": 0, "y": 0, "z": 0}, [1, 1, 1]]},
+        {"action": "box", "part_ids": [1], "aabb": [[0, 0, math.nan], [1, 1, 1]]},
+        {"action": "box", "part_ids": [1], "aabb": [[0, 0, 0], [1, math.inf, 1]]},
+        {"action": "box", "part_ids": [1], "aabb": [[0, 0, -(10**400)], [1, 1, 1]]},
+        {"action": "box", "part_ids": [1], "aabb": [[0, 0, 0], [1, 1, 1.1e15]]},
+        {"action": "box", "part_ids": [1], "aabb": [[False, 0, 0], [1, 1, 1]]},
+        {"action": "box", "part_ids": [1], "aabb": [["0", 0, 0], [1, 1, 1]]},
+        {"action": "box", "part_ids": [1], "aabb": [[0, 0, 0], [1, 0, 1]]},
+        {"action": "box", "part_ids": [1], "aabb": [[0, 0, 2], [1, 1, 1]]},
     ],
 )
 def test_anything_else_is_refused_with_a_sentence(payload: object) -> None:
@@ -146,6 +176,36 @@ def test_masks_and_points_that_cannot_be_shown_are_refused() -> None:
         ViewerState(candidates=(mask, mask))
     with pytest.raises(ValueError, match="inf"):
         ViewerState(prompt_point=(0.0, math.inf, 0.0))
+
+
+def test_a_box_turned_inside_out_is_refused_with_its_axis_and_what_to_do() -> None:
+    with pytest.raises(ValueError, match=r"Along y .* begins at 2 .*ends at 1\..*least y smaller"):
+        parse_action({"action": "box", "part_ids": [1], "aabb": [[0, 2, 0], [1, 1, 1]]})
+
+
+def test_boxes_go_through_json_unchanged() -> None:
+    box = ViewerBox(3, [[0, 0, 0.25], [1, 1, 1]], is_edited=True)
+
+    value = json.loads(json.dumps(ViewerState(boxes=(box,), can_edit_boxes=True).to_value()))
+
+    assert value["boxes"] == [{"part_id": 3, "aabb": [[0, 0, 0.25], [1, 1, 1]], "is_edited": True}]
+    assert value["can_edit_boxes"] is True
+
+
+def test_boxes_that_cannot_be_shown_are_refused() -> None:
+    with pytest.raises(ValueError, match="two corners"):
+        ViewerBox(0, [[0, 0, 0]])
+    with pytest.raises(ValueError, match="finite"):
+        ViewerBox(0, [[0, 0, 0], [1, 1, math.nan]])
+    with pytest.raises(ValueError, match="least corner first"):
+        ViewerBox(0, [[0, 2, 0], [1, 1, 1]])
+    with pytest.raises(ValueError, match="one part"):
+        ViewerState(boxes=(ViewerBox(1, BOX), ViewerBox(1, BOX)))
+
+
+@pytest.mark.parametrize("state", ["waiting", "running", "closed", "open", "empty", "failed"])
+def test_a_part_tells_how_far_its_making_is(state: str) -> None:
+    assert ViewerPart(0, "Seat", "#4a90d9", 1, 1.0, state=state).state == state
 
 
 def test_the_tags_name_files_that_are_there_by_relative_addresses() -> None:

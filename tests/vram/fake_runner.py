@@ -26,6 +26,7 @@ class FakeRunner:
         *,
         precision: str,
         is_on_host: bool,
+        streaming: str = "",
         cancel: CancelToken,
         progress: ProgressCallback = ignore_progress,
     ) -> Loaded:

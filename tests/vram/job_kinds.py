@@ -11,3 +11,8 @@ KINDS = (
     (Rung.FOUR_BIT, "int4", 1, "rough masks"),
     (Rung.CPU, "fp32", 4, ""),
 )
+
+
+def streaming_of(rung: Rung) -> str:
+    """The kind of streaming of a form with such a rung."""
+    return "blocks" if rung is Rung.STREAMED else ""

@@ -1,5 +1,6 @@
 """Uploads, budgets and the cache of a GPU with a scripted torch; the real one if it has a GPU."""
 
+import contextlib
 import weakref
 from types import SimpleNamespace
 
@@ -7,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from partwise.vram.cuda import fragmentation_of, measure_cuda
+from partwise.vram.cuda import CudaSlots, fragmentation_of, measure_cuda
 from partwise.vram.device import Device
 from partwise.vram.readings import (
     DriverMemory,
@@ -186,3 +187,58 @@ def test_a_real_gpu_gets_uploads_and_keeps_a_budget() -> None:
 def test_measuring_a_call_without_a_gpu_says_so() -> None:
     with pytest.raises(RuntimeError, match="sees no GPU"):
         measure_cuda()
+
+
+def test_a_slot_is_filled_after_it_was_used_and_used_after_it_was_filled() -> None:
+    calls: list[tuple[str, object]] = []
+
+    class Event:
+        def record(self) -> None:
+            calls.append(("record", self))
+
+    class Stream:
+        def wait_event(self, event: object) -> None:
+            calls.append((f"{self.name} waits", event))
+
+        def synchronize(self) -> None:
+            calls.append(("settled", self))
+
+        name = "aside"
+
+    computing = Stream()
+    computing.name = "computing"
+
+    class Target:
+        def __init__(self, dtype: str) -> None:
+            self.dtype = dtype
+
+        def copy_(self, source: object, *, non_blocking: bool) -> None:
+            calls.append(("copy", non_blocking))
+
+    on_stream = contextlib.nullcontext()
+    fake = SimpleNamespace(
+        cuda=SimpleNamespace(
+            Stream=Stream,
+            Event=Event,
+            stream=lambda stream: on_stream,
+            current_stream=lambda: computing,
+        )
+    )
+    slots = CudaSlots(fake)
+    used = slots.mark()
+    arrival = slots.fill([(Target("a"), Target("a")), (Target("b"), Target("a"))], used)  # type: ignore[list-item]
+    slots.wait(arrival)
+    slots.settle()
+    names = [name for name, _ in calls]
+    assert names == [
+        "record",
+        "aside waits",
+        "copy",
+        "copy",
+        "record",
+        "computing waits",
+        "settled",
+    ]
+    assert calls[1][1] is used is calls[0][1]
+    assert [value for name, value in calls if name == "copy"] == [True, False]
+    assert calls[5][1] is arrival is calls[4][1]

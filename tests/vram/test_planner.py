@@ -18,7 +18,7 @@ from partwise.vram.plan import (
     StageOption,
 )
 from partwise.vram.planner import in_words, next_plan, plan
-from tests.vram.job_kinds import KINDS
+from tests.vram.job_kinds import KINDS, streaming_of
 
 LOSSY = (Rung.SIXTEEN_BIT, Rung.EIGHT_BIT, Rung.FOUR_BIT)
 CLASSES = (Rung.SIXTEEN_BIT, Rung.EIGHT_BIT, Rung.FOUR_BIT, Rung.CPU)  # after the exact ones
@@ -47,7 +47,8 @@ def needs(draw: st.DrawFn) -> JobNeed:
     for rung, precision, scale, quality in kinds:
         sizes = {name: size * scale for name, size in weights.items()}
         seconds = {name: draw(SECONDS) for name in weights}
-        forms.append(Form(rung, precision, sizes, draw(SMALL), seconds, tuple(stages), quality))
+        kind, host = streaming_of(rung), draw(SMALL)
+        forms.append(Form(rung, precision, sizes, host, seconds, tuple(stages), quality, kind))
     return JobNeed("Segment", tuple(forms))
 
 
@@ -139,8 +140,9 @@ def test_a_plan_says_whether_it_fits_and_accounts_for_each_byte(
     assert in_words(found)
 
 
-def _class(found: Plan) -> int:
-    return CLASSES.index(found.rung) + 1 if found.rung in CLASSES else 0
+def _class(found: Plan) -> tuple[int, bool]:
+    quality = CLASSES.index(found.rung) + 1 if found.rung in CLASSES else 0
+    return quality, bool(found.streaming)
 
 
 @LAW
@@ -162,6 +164,36 @@ def test_more_memory_gives_neither_a_worse_form_nor_a_slower_plan(
         assert (_class(after), after.seconds) <= (_class(before), before.seconds)
     else:
         assert after.shortfall_bytes <= before.shortfall_bytes
+
+
+@LAW
+@given(needs(), rooms(), PREFERENCES)
+def test_weights_are_streamed_only_where_no_other_way_of_that_quality_fits(
+    need: JobNeed, room: Room, wish: Preferences
+) -> None:
+    found = _planned(need, room, wish)
+    if found is None or not found.fits or wish.rung is Rung.STREAMED:
+        return
+    forms = tuple(form for form in need.forms if not form.streaming)
+    other = _planned(replace(need, forms=forms), room, wish) if forms else None
+    is_as_good = other is not None and other.fits and _class(other)[0] == _class(found)[0]
+    assert not (found.streaming and is_as_good)
+    if other is not None and other.fits and not found.streaming:
+        assert (other.rung, other.precision) == (found.rung, found.precision)
+
+
+@LAW
+@given(needs(), rooms())
+def test_a_job_that_fits_streamed_alone_is_streamed(need: JobNeed, room: Room) -> None:
+    exact = tuple(form for form in need.forms if form.rung in (Rung.WHOLE, Rung.STREAMED))
+    if not exact or not any(form.streaming for form in exact):
+        return
+    found = plan(replace(need, forms=exact), room)
+    alone = plan(replace(need, forms=tuple(f for f in exact if f.streaming)), room)
+    assert found.fits or not alone.fits
+    if alone.fits and not found.streaming:
+        whole = tuple(form for form in exact if not form.streaming)
+        assert plan(replace(need, forms=whole), room).fits
 
 
 @LAW

@@ -18,7 +18,7 @@ from partwise.vram.plan import (
     StageOption,
 )
 from partwise.vram.planner import in_words, next_plan, plan, rungs_in_words
-from tests.vram.job_kinds import GIB, KINDS
+from tests.vram.job_kinds import GIB, KINDS, streaming_of
 
 
 def _job(
@@ -44,7 +44,8 @@ def _job(
         )
         held = {name: int(size * scale / 4 * GIB) for name, size in weights.items()}
         load = dict.fromkeys(weights, 0.5)
-        forms.append(Form(rung, precision, held, 0, load, stages, quality))
+        kind = streaming_of(rung)
+        forms.append(Form(rung, precision, held, 0, load, stages, quality, kind))
     return JobNeed("Segment", tuple(forms))
 
 
@@ -232,3 +233,55 @@ def test_the_last_try_goes_to_the_cpu_rather_than_fail_once_more() -> None:
     walked = _walk(_job(), _gpu(40), Preferences(), 3)
     assert walked[-1].rung is Rung.CPU
     assert all(p.quality == "" for p in walked)
+
+
+def _streamed(kinds: tuple[str, ...], rung: Rung = Rung.STREAMED) -> JobNeed:
+    """Whole weights of 4 GiB, or streamed by these kinds, each with half of the one before."""
+    whole = _job({"masks": 4.0}, sizes=(1,), kinds=KINDS[:1]).forms[0]
+    forms = [replace(whole, rung=Rung.WHOLE if rung is Rung.STREAMED else rung)]
+    for i, kind in enumerate(kinds):
+        held = {"masks": 2 * GIB // 2**i}
+        stage = whole.stages[0]
+        options = tuple(replace(o, seconds=o.seconds + i) for o in stage.options)
+        forms.append(
+            replace(
+                whole,
+                rung=rung,
+                weight_bytes=held,
+                stages=(replace(stage, options=options),),
+                streaming=kind,
+            )
+        )
+    return JobNeed("Segment", tuple(forms))
+
+
+def test_of_two_ways_to_stream_the_quicker_one_that_fits_is_taken() -> None:
+    need = _streamed(("blocks", "experts"))
+    assert [plan(need, _gpu(free)).streaming for free in (5, 4.9, 3, 2.9, 2)] == [
+        "",
+        "blocks",
+        "blocks",
+        "experts",
+        "experts",
+    ]
+
+
+def test_after_one_way_to_stream_ran_out_the_smaller_one_is_next() -> None:
+    need, room = _streamed(("blocks", "experts")), _gpu(3)
+    first = plan(need, room)
+    second = next_plan(first, need, room)
+    assert second is not None
+    assert (first.streaming, second.streaming) == ("blocks", "experts")
+    assert next_plan(second, need, room) is None
+
+
+@pytest.mark.parametrize("rung", [Rung.STREAMED, Rung.SIXTEEN_BIT, Rung.CPU])
+def test_a_plan_says_once_that_weights_come_block_by_block(rung: Rung) -> None:
+    found = plan(_streamed(("blocks",), rung), _gpu(3, host=3))
+    assert found.streaming == "blocks"
+    assert in_words(found).count("block by block") == 1
+
+
+def test_streaming_is_no_way_out_where_a_person_pinned_another() -> None:
+    with pytest.raises(ConfigError):
+        plan(_streamed(("blocks",)), _gpu(3), Preferences(rung=Rung.SIXTEEN_BIT))

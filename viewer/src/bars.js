@@ -26,14 +26,16 @@ export class EditBar {
     this.undo.disabled = !canEdit || !canUndo;
     this.isolate.disabled = count === 0;
     this.showAll.disabled = hidden.size === 0;
-    this.edits.classList.toggle("pv-waiting", isPending);
+    this.edits.classList.toggle("pv-pending", isPending);
     setText(this.summary, count ? `${count} of ${parts.length} selected` : parts.length ? `${parts.length} part${parts.length > 1 ? "s" : ""}` : "");
   }
 }
 
 export class ViewBar {
   // `on`: explode(amount), view(name), boxes(), wire(), zUp(), picture(), full().
-  constructor(on, id) {
+  // `extra`: a button that another keeps, with the box's.
+  constructor(on, id, extra) {
+    this.extra = extra;
     this.slider = el("input", { type: "range", id: `${id}-explode`, class: "pv-slider", min: 0, max: 1, step: 0.01, value: 0, title: "Move the parts apart",
       on: { input: () => on.explode(Number(this.slider.value)) } });
     this.boxes = iconButton("box", "Boxes of the parts (B)", { toggle: true, onClick: on.boxes });
@@ -44,7 +46,7 @@ export class ViewBar {
     this.root = el("div", { class: "pv-view", role: "toolbar", "aria-label": "View" },
       el("div", { class: "pv-explode" }, el("label", { for: `${id}-explode`, class: "pv-explode-label" }, icon("explode"), el("span", { text: "Explode" })), this.slider),
       el("div", { class: "pv-row" }, iconButton("fit", "Fit to view (F)", { onClick: () => on.view("fit") }), el("div", { class: "pv-joined" }, ...views)),
-      el("div", { class: "pv-row" }, this.up, this.boxes, this.wire, iconButton("camera", "Save a picture (C)", { onClick: on.picture }), iconButton("full", "Full screen", { onClick: on.full })));
+      el("div", { class: "pv-row" }, extra, this.up, this.boxes, this.wire, iconButton("camera", "Save a picture (C)", { onClick: on.picture }), iconButton("full", "Full screen", { onClick: on.full })));
   }
 
   update({ explode, boxes, wire, zUp, hasModel }) {
@@ -55,7 +57,7 @@ export class ViewBar {
     this.wire.setAttribute("aria-pressed", String(wire));
     setText(this.up, zUp ? "Z up" : "Y up");
     this.up.title = `The ${zUp ? "Z" : "Y"} axis of the file points up: change (U)`;
-    for (const control of this.root.querySelectorAll("button, input")) control.disabled = !hasModel;
+    for (const control of this.root.querySelectorAll("button, input")) if (control !== this.extra) control.disabled = !hasModel;
   }
 }
 

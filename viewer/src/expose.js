@@ -1,5 +1,7 @@
 // What tests and scripts see of a viewer: element.partwise.
 
+import { FACES } from "./handles.js";
+
 export function expose(viewer) {
   const surface = {
     parts: () => viewer.value.parts.map(({ id, name }) => ({
@@ -17,6 +19,8 @@ export function expose(viewer) {
     memory: () => viewer.stage && { ...viewer.stage.renderer.info.memory, frames: viewer.stage.frames, faces: viewer.stage.model?.faces ?? 0 },
     extent: () => viewer.stage?.extent() ?? null,
     masks: () => ({ shown: viewer.prompt.shown, loaded: viewer.stage?.masks.loaded() ?? [], marker: viewer.stage?.masks.markerPoint() ?? null }),
+    boxes: () => ({ isEditing: viewer.boxes.state.isActive, current: viewer.boxes.current, drawn: viewer.stage?.boxes.list() ?? [], hasHandles: viewer.stage?.boxes.handles.isShown ?? false }),
+    handleAt: (name, distance = 0) => viewer.stage.boxes.handles.pageOf(FACES.find((face) => face.name === name), distance),
     loseContext: () => viewer.stage?.renderer.forceContextLoss(),
     restoreContext: () => viewer.stage?.renderer.forceContextRestore(),
   };

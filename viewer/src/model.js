@@ -1,8 +1,7 @@
-// A loaded GLB as parts: geometry, materials, boxes; everything on the GPU that must be freed again.
+// A loaded GLB as parts: geometry, materials; everything on the GPU that must be freed again.
 
 import {
-  Box3, BoxGeometry, BufferAttribute, BufferGeometry, Color, DoubleSide, EdgesGeometry, Group, LineBasicMaterial,
-  LineSegments, Mesh, MeshBasicMaterial, MeshStandardMaterial, Vector3,
+  Box3, BufferAttribute, BufferGeometry, Color, DoubleSide, Group, Mesh, MeshBasicMaterial, MeshStandardMaterial, Vector3,
 } from "three";
 import { GLTFLoader } from "three/examples/jsm/loaders/GLTFLoader.js";
 import { clusteredTriangles, creasedTriangles, explodeOffsets, unionBox } from "./geometry.js";
@@ -14,7 +13,7 @@ const CREASE = (38 * Math.PI) / 180;
 const MOST_FACES_FOR_CREASES = 400_000; // above it smooth shading of the shared vertices is quicker and enough
 const DRAFT_CELLS = 110; // cells along the diagonal of the coarse stand-in
 const LEAST_FACES_FOR_DRAFT = 60_000;
-const CLAY = "#a9b4c6";
+export const CLAY = "#a9b4c6";
 
 export async function loadScene(url, signal) {
   const response = await fetch(url, { signal });
@@ -34,7 +33,6 @@ class Part {
     this.group = new Group();
     this.meshes = [];
     this.wires = [];
-    this.box = null;
     this.bounds = new Box3();
     this.material = partMaterial();
     this.base = new Color(CLAY);
@@ -47,6 +45,7 @@ export class Model {
   constructor(scene) {
     this.group = new Group();
     this.parts = new Map();
+    this.offsets = new Map();
     this.faces = 0;
     scene.updateMatrixWorld(true);
     const meshes = [];
@@ -98,41 +97,42 @@ export class Model {
   }
 
   boxes() {
-    return [...this.parts.values()].map(({ bounds }) => ({ min: bounds.min.toArray(), max: bounds.max.toArray() }));
+    return [...this.parts.values()].map(({ bounds }) => plainBox(bounds));
+  }
+
+  // The box of a part, or null where the file lacks it.
+  boxOf(id) {
+    const part = this.parts.get(id);
+    return part ? plainBox(part.bounds) : null;
+  }
+
+  extent() {
+    return plainBox(this.bounds);
   }
 
   // Where each part stands at full explosion; parts in order of id, so that it is the same each time.
-  prepareExplosion() {
-    const ordered = [...this.parts.values()].sort((a, b) => a.id - b.id);
-    const boxes = ordered.map(({ bounds }) => ({ min: bounds.min.toArray(), max: bounds.max.toArray() }));
-    explodeOffsets(boxes).forEach((offset, i) => (ordered[i].offset = offset));
+  // `rows`: Map id → box of all parts of the table, so that those still to come move nothing.
+  prepareExplosion(rows) {
+    const ids = [...new Set([...this.parts.keys(), ...rows.keys()])].sort((a, b) => a - b);
+    const boxes = ids.map((id) => rows.get(id) ?? plainBox(this.parts.get(id).bounds));
+    this.offsets = new Map(explodeOffsets(boxes).map((offset, i) => [ids[i], offset]));
+    for (const part of this.parts.values()) part.offset = this.offsets.get(part.id);
   }
 
   explode(amount) {
     for (const part of this.parts.values()) part.group.position.set(...part.offset).multiplyScalar(amount);
   }
 
-  // Boxes of the shown parts at an explosion, in the model's own coordinates.
-  shownBoxes(amount) {
+  // Boxes of the shown parts at an explosion, in the model's own coordinates; with those of `coming`,
+  // parts of the table that the file does not hold yet.
+  shownBoxes(amount, coming) {
     const shown = [...this.parts.values()].filter((part) => part.group.visible);
-    return (shown.length ? shown : [...this.parts.values()]).map(({ bounds, offset }) => ({
-      min: bounds.min.toArray().map((v, i) => v + amount * offset[i]),
-      max: bounds.max.toArray().map((v, i) => v + amount * offset[i]),
-    }));
+    const drawn = (shown.length || coming.size ? shown : [...this.parts.values()]).map((part) => [part.id, plainBox(part.bounds)]);
+    return [...drawn, ...coming].map(([id, box]) => moved(box, this.offsets.get(id), amount));
   }
 
   colour(part, hex) {
     if (hex && !part.material.userData.ownLook) part.base.set(hex);
-  }
-
-  showBoxes(show, aabbOf) {
-    for (const part of this.parts.values()) {
-      if (part.box) disposeObject(part.group, part.box);
-      part.box = null;
-      if (!show) continue;
-      part.box = boxLines(aabbOf(part.id) ?? { min: part.bounds.min.toArray(), max: part.bounds.max.toArray() }, part.base);
-      part.group.add(part.box);
-    }
   }
 
   showWires(show, colour) {
@@ -169,13 +169,20 @@ export class Model {
         mesh.userData.draft?.dispose();
       }
       part.wires.forEach((wire) => wire.material.dispose());
-      if (part.box) disposeObject(part.group, part.box);
       part.material.map?.dispose();
       part.material.dispose();
     }
     this.group.removeFromParent();
     this.parts.clear();
   }
+}
+
+function moved({ min, max }, offset = [0, 0, 0], amount) {
+  return { min: min.map((v, i) => v + amount * offset[i]), max: max.map((v, i) => v + amount * offset[i]) };
+}
+
+function plainBox({ min, max }) {
+  return { min: min.toArray(), max: max.toArray() };
 }
 
 export function partIdOf(mesh) {
@@ -233,26 +240,10 @@ function adoptLook(material, source, geometry) {
   material.color.copy(source.color);
 }
 
-function boxLines({ min, max }, colour) {
-  const size = max.map((v, i) => Math.max(v - min[i], 1e-6));
-  const solid = new BoxGeometry(...size);
-  const lines = new LineSegments(new EdgesGeometry(solid), new LineBasicMaterial({ color: colour }));
-  solid.dispose();
-  lines.position.set(...min.map((v, i) => (v + max[i]) / 2));
-  lines.layers.set(DECORATION_LAYER);
-  return lines;
-}
-
 function wireOf(mesh, colour) {
   const wire = new Mesh(mesh.userData.full ?? mesh.geometry, new MeshBasicMaterial({ color: colour, wireframe: true, transparent: true, opacity: 0.26 }));
   wire.matrix.copy(mesh.matrix);
   wire.matrixAutoUpdate = false;
   wire.layers.set(DECORATION_LAYER);
   return wire;
-}
-
-function disposeObject(parent, object) {
-  parent.remove(object);
-  object.geometry.dispose();
-  object.material.dispose();
 }

@@ -1,6 +1,7 @@
 // What lies over the picture: the state of the work, its progress, errors, the stale banner.
 
 import { el, formatCount, icon, setText } from "./dom.js";
+import { PROGRESS } from "./table.js";
 
 const HINT = "Drop a mesh or pick an example";
 export const BUSY = { checking: "Checking the file", queued: "Waiting in the queue", loading: "Loading", running: "Working", cancelling: "Stopping" };
@@ -11,7 +12,9 @@ const BANNERS = {
 
 export function factsText({ parts, engine, elapsed_s: seconds, kind }, faces) {
   const pieces = [];
-  if (parts.length) pieces.push(`${parts.length} ${kind === "completed" ? "closed " : ""}part${parts.length > 1 ? "s" : ""}`);
+  const made = parts.filter(({ state }) => !(state in PROGRESS)).length;
+  if (made < parts.length) pieces.push(`${made} of ${parts.length} parts`);
+  else if (parts.length) pieces.push(`${made} ${kind === "completed" ? "closed " : ""}part${made > 1 ? "s" : ""}`);
   pieces.push(`${formatCount(faces)} faces`);
   if (engine) pieces.push(String(engine));
   if (Number.isFinite(seconds)) pieces.push(`${seconds.toFixed(1)} s`);

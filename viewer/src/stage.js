@@ -1,8 +1,10 @@
 // The 3D picture: renderer, lights, the model and its look, picking. Draws only when something changed.
 
-import { Color, DirectionalLight, Group, HemisphereLight, Scene, Vector2, Vector3, WebGLRenderer } from "three";
+import { Color, Group, Scene, Vector2, Vector3, WebGLRenderer } from "three";
+import { BoxView } from "./boxlines.js";
 import { CameraRig } from "./camera.js";
 import { cornersOf, unionBox } from "./geometry.js";
+import { addLights, LOOKS } from "./lights.js";
 import { MaskLayer } from "./masks.js";
 import { DECORATION_LAYER } from "./model.js";
 import { Outline } from "./outline.js";
@@ -12,13 +14,10 @@ import { surfacePoint } from "./surface.js";
 const SLOW_FRAME_MS = 45; // above it, what moves is drawn as a draft, and in full once it rests
 const REST_MS = 150;
 const BIG_MODEL_FACES = 300_000;
-const LOOKS = {
-  light: { line: "#0b1220", lineAlpha: 0.72, accent: "#e8590c", dim: "#d3d9e3", wire: "#0b1220", shadow: 0.55, sky: "#ffffff", ground: "#b9c2d2" },
-  dark: { line: "#04070d", lineAlpha: 0.85, accent: "#ffb13d", dim: "#3a4354", wire: "#e8eefb", shadow: 0.85, sky: "#f4f7ff", ground: "#8e99ad" },
-};
 
 export class Stage {
-  // `on`: hover(id | null, x, y), click(x, y, additive), lost(), restored(); x, y on the page.
+  // `on`: hover(id | null, x, y), click(x, y, additive), lost(), restored(), and `boxes`: what a drag of
+  // a box's handle does (see handles.js); x, y on the page.
   constructor(canvas, on) {
     this.canvas = canvas;
     this.on = on;
@@ -34,7 +33,8 @@ export class Stage {
     this.shadow = new GroundShadow();
     this.masks = new MaskLayer(() => this.requestRender(false));
     this.model = null;
-    this.view = { selected: new Set(), hidden: new Set(), hovered: null, explode: 0, boxes: false, wire: false, zUp: false };
+    this.rows = new Map(); // part id → AABB of each row of the table
+    this.view = { selected: new Set(), hidden: new Set(), hovered: null, explode: 0, wire: false, zUp: false };
     this.theme = "light";
     this.pending = 0;
     this.isLost = false;
@@ -44,24 +44,12 @@ export class Stage {
     this.restTimer = 0;
     this.rig = new CameraRig(canvas, () => this.requestRender());
     this.camera = this.rig.camera;
+    this.boxes = new BoxView(canvas, this.camera, { ...on.boxes, hover: () => on.hover(null), changed: (isDragged) => this.#redrawBoxes(isDragged) });
     this.camera.layers.enable(DECORATION_LAYER);
     this.scene.add(this.shadow.plane, this.camera);
-    this.#addLights();
+    this.sky = addLights(this.scene, this.camera);
     this.setTheme("light");
     this.#listen();
-  }
-
-  #addLights() {
-    this.sky = new HemisphereLight(0xffffff, 0xb9c2d2, 1.65);
-    const key = new DirectionalLight(0xffffff, 1.9);
-    const fill = new DirectionalLight(0xdfe8ff, 0.5);
-    key.position.set(-0.7, 1.1, 1.2); // both travel with the camera, so that what is in front is always lit
-    fill.position.set(1.3, -0.2, 0.5);
-    this.camera.add(key, fill, key.target, fill.target);
-    key.target.position.set(0, 0, -1);
-    fill.target.position.set(0, 0, -1);
-    for (const light of [this.sky, key, fill]) light.layers.enable(DECORATION_LAYER);
-    this.scene.add(this.sky);
   }
 
   #listen() {
@@ -134,34 +122,66 @@ export class Stage {
     this.recolour();
   }
 
-  // Puts another model in place of the one there. With `keepCamera` nothing moves.
+  // `rows`: Map part id → AABB, of parts too that the file does not hold yet.
+  setRows(rows) {
+    this.rows = rows;
+  }
+
+  // Rows that are to be shown but not drawn yet; they have their place in the picture.
+  #coming() {
+    return new Map([...this.rows].filter(([id]) => !this.model.parts.has(id) && !this.view.hidden.has(id)));
+  }
+
+  // Puts another model in place of the one there. With `keepCamera` nothing moves. The old one is let
+  // go of after the new one was drawn, so that what both need is not made anew.
   setModel(model, { keepCamera }) {
-    const first = !this.model;
-    this.model?.dispose();
+    const isKept = keepCamera && Boolean(this.normal);
+    this.#release();
+    this.model?.group.removeFromParent();
+    this.released = this.model;
     this.model = model;
     this.masks.attach(model);
-    if (model) {
-      if (!keepCamera || first || !this.normal) this.normal = normalisation(model.bounds);
+    this.boxes.attach(model);
+    if (!model) this.#release();
+    else {
+      if (!isKept) this.normal = normalisation(unionBox([...model.boxes(), ...this.#coming().values()]));
       this.frame.scale.setScalar(this.normal.scale);
       this.frame.position.set(...this.normal.centre).multiplyScalar(-this.normal.scale);
       this.frame.add(model.group);
-      model.prepareExplosion();
+      model.prepareExplosion(this.rows);
       this.outline.attach(model);
       this.#applyVisibility();
       model.explode(this.view.explode);
       this.recolour();
     }
     this.shadow.isFresh = false;
+    if (isKept) {
+      this.movedAt = 0; // in full at once: a draft between two previews would flicker
+      return this.requestRender(false);
+    }
     this.frameMs = model && model.faces > BIG_MODEL_FACES ? 2 * SLOW_FRAME_MS : 0; // until it is measured
-    if (model && !(keepCamera && !first)) this.fit({ view: "home", glide: false });
+    if (model) this.fit({ view: "home", glide: false });
     this.requestRender();
   }
 
-  setDecorations({ boxes, wire }, aabbOf) {
-    Object.assign(this.view, { boxes, wire });
-    this.model?.showBoxes(boxes, aabbOf);
+  #release() {
+    this.released?.dispose();
+    this.released = null;
+  }
+
+  setWire(wire) {
+    this.view.wire = wire;
     this.model?.showWires(wire, LOOKS[this.theme].wire);
     this.requestRender();
+  }
+
+  #redrawBoxes(isDragged) {
+    if (isDragged) this.movedAt = performance.now();
+    this.requestRender(false);
+  }
+
+  get accent() {
+    return LOOKS[this.theme].accent;
   }
 
   setColours(colourOf) {
@@ -224,7 +244,7 @@ export class Stage {
 
   worldBox() {
     this.world.updateMatrixWorld(true);
-    const corners = this.model.shownBoxes(this.view.explode).flatMap(cornersOf);
+    const corners = this.model.shownBoxes(this.view.explode, this.#coming()).flatMap(cornersOf);
     const moved = corners.map((corner) => new Vector3(...corner).applyMatrix4(this.frame.matrixWorld).toArray());
     return unionBox(moved.map((corner) => ({ min: corner, max: corner })));
   }
@@ -261,9 +281,11 @@ export class Stage {
     this.shadow.plane.visible = Boolean(model) && this.shadow.isFresh;
     const withLines = model && !isDraft;
     if (withLines && !this.outline.isFresh) this.outline.renderIds(renderer, scene, camera, model, this.view.selected);
+    this.boxes.arrange();
     renderer.setClearColor(0, 0);
     renderer.clear();
     renderer.render(scene, camera);
+    this.#release();
     if (withLines) this.outline.compose(renderer);
     this.frames += 1;
     if (isDraft) this.#renderWhenAtRest();
@@ -357,7 +379,9 @@ export class Stage {
     clearTimeout(this.restTimer);
     this.model?.dispose();
     this.model = null;
+    this.#release();
     this.masks.dispose();
+    this.boxes.dispose();
     this.outline.dispose();
     this.shadow.dispose();
     this.rig.dispose();
@@ -366,7 +390,7 @@ export class Stage {
   }
 }
 
-function normalisation(bounds) {
-  const size = bounds.getSize(new Vector3()).length();
-  return { scale: size > 0 ? 1 / size : 1, centre: bounds.getCenter(new Vector3()).toArray() };
+function normalisation({ min, max }) {
+  const size = Math.hypot(...max.map((v, i) => v - min[i]));
+  return { scale: size > 0 ? 1 / size : 1, centre: min.map((v, i) => (v + max[i]) / 2) };
 }

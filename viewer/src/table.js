@@ -3,6 +3,8 @@
 import { el, formatCount, icon, setAttribute, setText } from "./dom.js";
 
 const CLOSURE = { closed: ["check", "Closed"], open: ["open", "Open"], surface: ["surface", "Sheet"] };
+export const PROGRESS = { waiting: ["waiting", "Waiting"], running: ["running", "Running"], empty: ["none", "Empty"], failed: ["failed", "Failed"] };
+const STATES = { ...CLOSURE, ...PROGRESS };
 
 export class PartTable {
   // `on`: select(ids Set, anchor), hover(id | null), toggleVisible(id), rename(id, name).
@@ -16,6 +18,7 @@ export class PartTable {
     this.editable = false;
     const head = ["No.", "Name", "Faces", "Area", "Closed?", ""].map((text, i) =>
       el("th", { scope: "col", class: `pv-c${i}`, text, ...(i === 5 ? { "aria-label": "Shown" } : {}) }));
+    this.stateHead = head[4];
     this.body = el("tbody");
     this.table = el("table", { class: "pv-table", role: "grid", "aria-multiselectable": "true", "aria-label": "Parts" }, el("thead", {}, el("tr", {}, ...head)), this.body);
     this.placeholder = el("p", { class: "pv-nothing", text: "The parts will be listed here." });
@@ -39,6 +42,7 @@ export class PartTable {
       this.#fill(row, part, place);
       if (this.body.children[place] !== row.root) this.body.insertBefore(row.root, this.body.children[place] ?? null);
     });
+    setText(this.stateHead, parts.some(({ state }) => state in PROGRESS) ? "State" : "Closed?");
     if (!known.has(this.active)) this.active = this.order[0] ?? null;
     if (!known.has(this.anchor)) this.anchor = null;
     this.placeholder.hidden = parts.length > 0;
@@ -84,8 +88,11 @@ export class PartTable {
   }
 
   #fillClosure(row, { state, reason = "" }) {
-    const [drawing, text] = CLOSURE[state] ?? CLOSURE.open;
-    row.closure.className = `pv-closure pv-${state}`;
+    if (row.told === state + reason) return; // what turns goes on turning
+    row.told = state + reason;
+    const known = state in STATES ? state : "open";
+    const [drawing, text] = STATES[known];
+    row.closure.className = `pv-closure pv-${known}`;
     row.closure.replaceChildren(icon(drawing), el("span", { text }), ...(reason ? [el("span", { class: "pv-sr", text: `: ${reason}` })] : []));
     setAttribute(row.closure, "title", reason ? `${text}: ${reason}` : text);
   }

@@ -3,13 +3,15 @@
 // PartwiseViewer.mount(element, props, trigger, watch) is all that the page calls. What only concerns
 // the look (selection, hidden parts, explosion, camera) stays here; what changes parts goes to the
 // server as trigger("submit", {action, part_ids, name, revision}); a point prompt (prompt.js) sends
-// {action, point | index, mode} the same way.
+// {action, point | index, mode} the same way, a box (boxes.js) {action, part_ids, aabb}.
 
 import { Downloads, EditBar, ViewBar } from "./bars.js";
+import { BoxEditor, boxFrom } from "./boxes.js";
 import { el, ownUrl, setText } from "./dom.js";
 import { expose } from "./expose.js";
+import { actOnCameraKey, actOnKey } from "./keys.js";
 import { loadModel, NO_PART } from "./model.js";
-import { factsText, Overlay } from "./overlay.js";
+import { BUSY, factsText, Overlay } from "./overlay.js";
 import { PointPrompt } from "./prompt.js";
 import { Stage } from "./stage.js";
 import { PartTable, safeColour } from "./table.js";
@@ -41,10 +43,14 @@ class PartViewer {
     this.overlay = new Overlay();
     this.tip = el("div", { class: "pv-tip", "aria-hidden": "true", hidden: true });
     this.facts = el("p", { class: "pv-facts" });
+    this.boxes = new BoxEditor({
+      send: (payload) => this.#send(payload), changed: () => this.#switched(this.prompt, this.boxes), showAll: () => (this.view.boxes = true),
+      preview: (part, box) => this.stage?.boxes.move(part, box), cancelDrag: () => this.stage?.boxes.handles.cancel() ?? false,
+    });
     this.viewBar = new ViewBar({
       explode: (amount) => this.setExplode(amount), view: (name) => this.look(name), boxes: () => this.toggle("boxes"), wire: () => this.toggle("wire"),
       zUp: () => this.toggle("zUp"), picture: () => this.savePicture(), full: () => this.fullScreen(),
-    }, id);
+    }, id, this.boxes.toggle);
     this.editBar = new EditBar({
       merge: () => this.edit("merge"), split: () => this.edit("split"), rename: () => this.startRename(), undo: () => this.edit("undo"),
       isolate: () => this.isolate(), showAll: () => this.setHidden(new Set()),
@@ -55,14 +61,14 @@ class PartViewer {
     });
     this.downloads = new Downloads();
     this.prompt = new PointPrompt({
-      send: (payload) => this.#send(payload), problem: (text) => this.#report(text), changed: () => this.refresh(),
+      send: (payload) => this.#send(payload), problem: (text) => this.#report(text), changed: () => this.#switched(this.boxes, this.prompt),
       focusPicture: () => this.canvas.focus({ preventScroll: true }), masks: () => this.stage?.masks ?? null,
     }, id);
     this.picture = el("div", { class: "pv-picture" }, this.canvas, this.facts, this.prompt.root, this.overlay.root, this.tip);
     this.main = el("div", { class: "pv-main" },
-      el("div", { class: "pv-stage" }, this.picture, this.viewBar.root),
+      el("div", { class: "pv-stage" }, this.picture, this.boxes.root, this.viewBar.root),
       el("div", { class: "pv-side" }, this.editBar.root, this.table.root, this.editBar.foot));
-    this.root = el("section", { class: "pv", "aria-label": "Part viewer", on: { keydown: (event) => this.#key(event) } }, this.main, this.downloads.root, this.overlay.status);
+    this.root = el("section", { class: "pv", "aria-label": "Part viewer", on: { keydown: (event) => actOnKey(this, event) } }, this.main, this.downloads.root, this.overlay.status);
     this.element.replaceChildren(this.root);
   }
 
@@ -73,6 +79,7 @@ class PartViewer {
         click: (x, y, additive) => this.#click(x, y, additive),
         lost: () => this.#report(LOST),
         restored: () => this.#report(null),
+        boxes: { start: (axis, side) => this.boxes.startDrag(axis, side), move: (distance) => this.boxes.drag(distance), end: (isKept) => this.boxes.endDrag(isKept) },
       });
     } catch (error) {
       console.warn("Partwise viewer:", error);
@@ -90,7 +97,7 @@ class PartViewer {
     this.sizes.observe(this.root);
     this.themes = new MutationObserver(() => this.#theme());
     this.themes.observe(document.body, { attributes: true, attributeFilter: ["class"] });
-    this.canvas.addEventListener("keydown", (event) => this.#cameraKey(event));
+    this.canvas.addEventListener("keydown", (event) => actOnCameraKey(this, event));
     this.#theme();
   }
 
@@ -103,6 +110,7 @@ class PartViewer {
 
   #theme() {
     this.stage?.setTheme(document.body.classList.contains("dark") ? "dark" : "light");
+    this.#drawBoxes();
   }
 
   // ---- what the server says
@@ -124,6 +132,7 @@ class PartViewer {
     this.#showParts(parts, value.editable === true);
     this.downloads.update(Array.isArray(value.downloads) ? value.downloads : []);
     this.prompt.apply(value);
+    this.boxes.apply(value, isOtherMesh);
     this.#load();
     this.refresh();
   }
@@ -134,6 +143,7 @@ class PartViewer {
     if (key === this.partsKey) return;
     this.partsKey = key;
     this.table.setParts(parts, editable);
+    this.stage?.setRows(new Map(parts.map(({ id, aabb }) => [id, boxFrom(aabb)]).filter(([, box]) => box)));
     this.stage?.setColours((id) => (this.byId.has(id) ? safeColour(this.byId.get(id).colour) : null));
   }
 
@@ -146,12 +156,13 @@ class PartViewer {
       this.fetching = null;
       this.problem = null;
       if (this.loaded.url) this.stage.setModel(null, { keepCamera: false });
-      this.loaded = { url: null, key: null };
+      this.loaded = { url: null, key: this.loaded.key === this.value.mesh_key ? this.loaded.key : null };
       return;
     }
     if (url === this.loaded.url || url === this.fetching?.url) return;
+    if (this.fetching?.key === key && this.value.state in BUSY) return; // a preview that renews itself: first what is on its way
     this.fetching?.abort();
-    const fetching = Object.assign(new AbortController(), { url });
+    const fetching = Object.assign(new AbortController(), { url, key });
     this.fetching = fetching;
     this.problem = null;
     try {
@@ -164,6 +175,7 @@ class PartViewer {
       this.fetching = null;
       this.#report(`The 3D view could not be loaded: ${error.message}. Reload the page, or run again.`);
     }
+    if (ownUrl(this.value.glb_url) !== url) this.#load();
   }
 
   #show(model, url, key) {
@@ -172,15 +184,9 @@ class PartViewer {
     this.problem = null;
     Object.assign(this.stage.view, { hidden: this.view.hidden, explode: this.view.explode });
     this.stage.setModel(model, { keepCamera });
-    this.stage.setDecorations(this.view, (id) => this.#aabb(id));
+    this.stage.setWire(this.view.wire);
     this.#resize();
     this.refresh();
-  }
-
-  #aabb(id) {
-    const aabb = this.byId?.get(id)?.aabb;
-    const isBox = Array.isArray(aabb) && aabb.length === 2 && aabb.every((corner) => Array.isArray(corner) && corner.length === 3 && corner.every(Number.isFinite));
-    return isBox ? { min: aabb[0], max: aabb[1] } : null;
   }
 
   #report(problem) {
@@ -201,12 +207,28 @@ class PartViewer {
     this.viewBar.update({ ...view, hasModel });
     this.editBar.update({ ...view, parts: value.parts, kind: value.kind, canEdit: this.canEdit, canUndo: value.can_undo === true, isPending: this.pendingRevision !== null });
     this.prompt.update({ selected: value.parts.filter(({ id }) => view.selected.has(id)), hasModel: hasModel && this.loaded.key === value.mesh_key, canSend: this.pendingRevision === null });
+    this.#drawBoxes();
     this.root.classList.toggle("pv-aiming", this.prompt.isAiming);
+    this.root.classList.toggle("pv-editing", this.boxes.state.isActive);
     this.overlay.show(value, { hasModel, isFetching: Boolean(this.fetching), local: this.problem });
     this.root.dataset.state = value.state;
     this.root.classList.toggle("pv-has-model", hasModel);
     this.root.setAttribute("aria-busy", String(Boolean(this.fetching)));
     setText(this.facts, hasModel ? factsText(value, this.stage.model.faces) : "");
+  }
+
+  #drawBoxes() {
+    const { value, view, stage, byId, boxes } = this;
+    const model = stage?.model ?? null;
+    const selected = value.parts.filter(({ id }) => view.selected.has(id)).map((part) => ({ ...part, own: boxFrom(part.aabb) ?? model?.boxOf(part.id) }));
+    boxes.update({ selected, extent: model?.extent(), hasModel: Boolean(model) && this.loaded.key === value.mesh_key, canSend: this.pendingRevision === null });
+    if (model) stage.boxes.show(boxes.drawn({ model, byId, view, accent: stage.accent }));
+  }
+
+  // A click means one thing: the mode that was switched on ends the other.
+  #switched(other, mode) {
+    if (mode.isOn) other.isOn = false;
+    this.refresh();
   }
 
   get canEdit() {
@@ -283,7 +305,7 @@ class PartViewer {
   toggle(what) {
     this.view[what] = !this.view[what];
     if (what === "zUp") this.stage?.setZUp(this.view.zUp);
-    else this.stage?.setDecorations(this.view, (id) => this.#aabb(id));
+    else if (what === "wire") this.stage?.setWire(this.view.wire);
     this.refresh();
   }
 
@@ -327,42 +349,15 @@ class PartViewer {
     this.editTimer = setTimeout(() => {
       this.pendingRevision = null;
       this.prompt.forget();
+      this.boxes.forget();
       this.refresh();
     }, EDIT_PATIENCE_MS);
     this.refresh();
     this.trigger("submit", payload);
   }
 
-  // ---- keys, only while the focus is inside
-
-  #key(event) {
-    if (event.target.closest("input[type=text]") || event.altKey) return;
-    const isCommand = event.ctrlKey || event.metaKey;
-    const key = event.key.toLowerCase();
-    const commands = isCommand
-      ? { z: () => this.edit("undo") }
-      : {
-          m: () => this.edit("merge"), s: () => this.edit("split"), f2: () => this.startRename(), f: () => this.look("fit"), i: () => this.isolate(), a: () => this.setHidden(new Set()),
-          b: () => this.toggle("boxes"), w: () => this.toggle("wire"), u: () => this.toggle("zUp"), c: () => this.savePicture(), p: () => this.prompt.switch(!this.prompt.isOn),
-          escape: () => this.prompt.escape() || this.select(new Set()),
-          1: () => this.prompt.takesNumber(1) || this.look("front"), 2: () => this.prompt.takesNumber(2) || this.look("side"), 3: () => this.prompt.takesNumber(3) || this.look("top"),
-        };
-    if (!commands[key] || event.shiftKey) return;
-    event.preventDefault();
-    event.stopPropagation();
-    commands[key]();
-  }
-
-  #cameraKey(event) {
-    if (event.key === "Enter" && this.prompt.isAiming) return this.#promptAtMiddle();
-    const turn = { ArrowLeft: [-0.12, 0], ArrowRight: [0.12, 0], ArrowUp: [0, -0.12], ArrowDown: [0, 0.12], "+": [0, 0, 0.88], "=": [0, 0, 0.88], "-": [0, 0, 1.14] }[event.key];
-    if (!turn || !this.stage || event.ctrlKey || event.metaKey) return;
-    event.preventDefault();
-    this.stage.rig.orbit(...turn);
-  }
-
   // The keyboard's way to aim: turn the object until the middle of the picture is on the point.
-  #promptAtMiddle() {
+  promptAtMiddle() {
     const area = this.canvas.getBoundingClientRect();
     this.prompt.ask(this.stage.surfaceAt(area.left + area.width / 2, area.top + area.height / 2));
   }
@@ -375,6 +370,7 @@ class PartViewer {
     clearTimeout(this.editTimer);
     clearTimeout(this.selectTimer);
     this.prompt.dispose();
+    this.boxes.dispose();
     this.stage?.dispose();
   }
 }

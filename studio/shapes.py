@@ -1,0 +1,157 @@
+"""What is drawn and written of a document: surfaces, closed parts and boxes, ready to export."""
+
+from collections.abc import Callable, Hashable, Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from partwise.geometric.complete import CompletedPart
+from partwise.geometry.export import ExportPart, Outline, shade, write_parts_glb
+from partwise.geometry.labels import members_by_label
+from partwise.geometry.mesh_io import SourceMesh
+from partwise.geometry.parts import cut_out, part_colour, split_by_label
+from partwise.geometry.thinning import thin_out
+from studio.boxes import boxes_of
+from studio.candidates import Candidates
+from studio.document import Document, Part, PartSet
+
+PARTS, COMPLETED, INPUT = "parts", "completed", "input"
+NO_PART = -1
+NEUTRAL = (176, 182, 192)
+VIEW_FACES = 600_000  # of all closed parts in one picture
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A part with its mesh. vertices: (V, 3) float64. faces: (F, 3) int64."""
+
+    part: Part
+    vertices: NDArray[np.float64]
+    faces: NDArray[np.int64]
+
+
+def shapes_of(document: Document, kind: str) -> list[Shape]:
+    """The meshes of the input's nodes, of the parts, or of the closed parts that have faces."""
+    mesh = document.source
+    if kind == INPUT:
+        nodes = split_by_label(mesh.vertices, mesh.faces, mesh.face_nodes)
+        return [Shape(_node_part(mesh, n.part_id), n.vertices, n.faces) for n in nodes]
+    parts = parts_of(document, kind)
+    if kind == COMPLETED:
+        return [
+            Shape(parts.part(done.part_id), done.vertices, done.faces)
+            for done in document.completed
+            if len(done.faces)
+        ]
+    surfaces = split_by_label(mesh.vertices, mesh.faces, parts.face_labels)
+    by_id = {surface.part_id: surface for surface in surfaces}
+    return [Shape(part, by_id[part.id].vertices, by_id[part.id].faces) for part in parts.parts]
+
+
+def _node_part(mesh: SourceMesh, node: int) -> Part:
+    return Part(node, mesh.node_names[node], node)
+
+
+def parts_of(document: Document, kind: str) -> PartSet:
+    """The parts that a result is of; raises `KeyError` when there is no such result."""
+    parts = document.completed_of if kind == COMPLETED else document.parts
+    if parts is None:
+        raise KeyError(f"there are no {kind} yet")
+    return parts
+
+
+def export_of(shape: Shape, kind: str, offset: NDArray[np.float64] | None = None) -> ExportPart:
+    """A shape in its colour, moved by a (3,) offset."""
+    colour = NEUTRAL if kind == INPUT else part_colour(shape.part.colour)
+    vertices = shape.vertices if offset is None else shape.vertices + offset
+    return ExportPart(shape.part.id, shape.part.name, colour, vertices, shape.faces)
+
+
+def outlines_of(document: Document, kind: str) -> list[Outline]:
+    """The boxes that a result's parts have, or were made from."""
+    parts = parts_of(document, kind)
+    asked = {*(done.part_id for done in document.completed), *document.missing}
+    chosen = [part for part in parts.parts if kind != COMPLETED or part.id in asked]
+    aabbs = boxes_of(document.source, parts, [part.id for part in chosen])
+    return [
+        Outline(part.id, f"{part.name} (box)", part_colour(part.colour), aabb)
+        for part, aabb in zip(chosen, aabbs, strict=True)
+    ]
+
+
+def view_glb(document: Document, kind: str) -> bytes:
+    """What the viewer shows: the input in one colour, the parts, or the closed parts.
+
+    Faces without a part are a grey node beside the parts, number −1; so are the surfaces of parts
+    that could not be closed, or are not yet. Closed parts with too many faces are simplified.
+    """
+    if kind == COMPLETED:
+        return write_parts_glb(document.drawn(_closed_pictures(document)), is_shaded=True)
+    exports = [export_of(shape, kind) for shape in shapes_of(document, kind)]
+    if kind == PARTS:
+        exports += _uncovered(document)
+    return write_parts_glb(exports, is_shaded=True)
+
+
+def is_view_simplified(document: Document) -> bool:
+    """Whether the picture of the closed parts has fewer faces than their files."""
+    return sum(len(done.faces) for done in document.completed) > VIEW_FACES
+
+
+def _uncovered(document: Document) -> list[ExportPart]:
+    rest = np.nonzero(parts_of(document, PARTS).face_labels == NO_PART)[0]
+    if not len(rest):
+        return []
+    surface = cut_out(document.source.vertices, document.source.faces, rest, NO_PART)
+    return [ExportPart(NO_PART, "No part", NEUTRAL, surface.vertices, surface.faces)]
+
+
+def _closed_pictures(
+    document: Document,
+) -> Iterator[tuple[Hashable, object, Callable[[], ExportPart]]]:
+    """Each picture's name, what it is of, and how to make it: the others stay when one comes."""
+    parts = parts_of(document, COMPLETED)
+    empty = [done.part_id for done in document.completed if not len(done.faces)]
+    grey = [*empty, *document.missing]
+    most = max(1, VIEW_FACES // max(1, len(document.completed) + len(document.missing)))
+    room = most if is_view_simplified(document) else VIEW_FACES
+    for done in document.completed:
+        if len(done.faces):
+            yield (COMPLETED, done.part_id, room), done, _closed_picture(parts, done, room)
+    members = members_by_label(parts.face_labels) if grey else {}
+    for part_id in grey:
+        own = members[part_id]
+        made_of = parts.face_labels
+        yield (PARTS, part_id, most), made_of, _grey_picture(document.source, own, most)
+
+
+def _closed_picture(parts: PartSet, done: CompletedPart, most: int) -> Callable[[], ExportPart]:
+    part = parts.part(done.part_id)
+    return lambda: _shaded(export_of(Shape(part, done.vertices, done.faces), COMPLETED), most)
+
+
+def _grey_picture(mesh: SourceMesh, own: NDArray[np.int64], most: int) -> Callable[[], ExportPart]:
+    def make() -> ExportPart:
+        surface = cut_out(mesh.vertices, mesh.faces, own, NO_PART)
+        part = ExportPart(NO_PART, "Not made", NEUTRAL, surface.vertices, surface.faces)
+        return _shaded(part, most)
+
+    return make
+
+
+def _shaded(part: ExportPart, most: int) -> ExportPart:
+    vertices, faces = thin_out(part.vertices, part.faces, most)
+    return replace(part, vertices=vertices, faces=faces, shading=shade(vertices, faces))
+
+
+def mask_picture(document: Document, candidates: Candidates, index: int) -> bytes:
+    """The faces of a mask, in a node for each part that they lie in, so that they move with it."""
+    mesh, parts = document.source, document.parts
+    labels = mesh.face_nodes if parts is None else parts.face_labels
+    chosen = np.nonzero(candidates.masks[index].faces)[0]
+    exports = []
+    for label, own in members_by_label(labels[chosen]).items():
+        surface = cut_out(mesh.vertices, mesh.faces, chosen[own], label)
+        exports.append(ExportPart(label, "Mask", NEUTRAL, surface.vertices, surface.faces))
+    return write_parts_glb(exports)

@@ -1,0 +1,252 @@
+"""X-Part's jobs with a tiny checkpoint set: what comes out, what goes wrong, how memory is kept."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from model_manager import ModelManager
+from partwise.core.errors import Cancelled, MemoryBudgetError, MeshError, WeightsError
+from partwise.core.progress import CancelToken, Progress, ignore_progress
+from partwise.core.worker import WorkerLimits, WorkerPool
+from partwise.geometric.complete import CompletedPart, PartState
+from partwise.vram.plan import Ladder, Plan, Rung
+from partwise.vram.readings import EventKind
+from partwise.vram.settings import VramSettings
+from partwise.vram.simulated import Failures, SimulatedDevice
+from partwise.xpart.settings import XPartSettings
+from studio import xpart
+from studio.catalog import AUTO, GENERATE, XPART, Engines, find_model
+from studio.components import neural_components
+from studio.encoded import EncodedMeshes
+from studio.p3sam_network import Watch
+from studio.pace import Pace
+from studio.xpart import GeneratedParts, Job
+from studio.xpart_models import read_config
+from studio.xpart_need import Run, need_of, plan_now
+from tests.memory_support import memory_of
+from tests.studio.meshes import source_mesh
+from tests.xpart_support import two_blocks, write_tiny_weights
+
+MIB, GIB = 2**20, 2**30
+QUICK = XPartSettings(steps=4, octree_resolution=128)
+VERTICES, FACES, BOXES = two_blocks()
+MESH = source_mesh(VERTICES, FACES)
+JOB = Job(MESH, BOXES, (0, 1), QUICK)
+
+
+@dataclass
+class Bench:
+    """A simulated card, and engines on it with real files and workers."""
+
+    device: SimulatedDevice
+    engines: Engines
+
+    def generate(self, job: Job = JOB, watch: Watch | None = None) -> GeneratedParts:
+        watch = watch or Watch(ignore_progress, CancelToken())
+        return xpart.generate(job, self.engines, watch, lambda part: None)
+
+    def plan(self, part_count: int = 2) -> Plan:
+        run = Run(part_count, QUICK, read_config(self.engines.weights_dir))
+        found = plan_now(self.engines, run)
+        assert found is not None
+        return found
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("weights")
+    write_tiny_weights(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pool() -> Iterator[WorkerPool]:
+    pool = WorkerPool(spare=1, preload=("partwise.xpart.prepare", "partwise.xpart.finish"))
+    yield pool
+    pool.close()
+
+
+def bench_on(weights: Path, pool: WorkerPool, ladder: Ladder = Ladder.EXACT) -> Bench:
+    device = SimulatedDevice(8 * GIB, context_bytes=4 * MIB)
+    settings = VramSettings(reserve_gib=0, ladder=ladder.value)
+    manager = ModelManager(device, settings)
+    for spec in neural_components(weights):
+        manager.register(spec)
+    engines = Engines(
+        manager,
+        memory_of(device, manager, settings),
+        pool,
+        WorkerLimits(60, 1 << 30),
+        weights,
+        EncodedMeshes(1 << 20),
+        Pace(is_on_gpu=True),
+        auto_limit_s=600.0,
+    )
+    return Bench(device, engines)
+
+
+@pytest.fixture
+def bench(weights: Path, pool: WorkerPool) -> Iterator[Bench]:
+    bench = bench_on(weights, pool)
+    yield bench
+    assert {c.lease_count for c in bench.engines.manager.get_status().components} == {0}
+    bench.engines.manager.shutdown()
+    assert bench.device.own_bytes() == 0
+
+
+def same(one: CompletedPart, other: CompletedPart, atol: float = 0.0) -> bool:
+    is_as_many = one.vertices.shape == other.vertices.shape
+    return is_as_many and np.allclose(one.vertices, other.vertices, rtol=0, atol=atol)
+
+
+def test_each_box_gives_a_closed_part_in_the_meshs_place(bench: Bench) -> None:
+    made = bench.generate()
+    assert [part.part_id for part in made.completed] == [0, 1]
+    for part in made.completed:
+        assert part.state is PartState.CLOSED
+        assert part.volume > 0
+        assert np.abs(part.vertices).max() < 2.0  # a ball of a quarter of 1.25 times the mesh
+    assert set(made.stage_peaks) == {"condition", "sample", "decode"}
+
+
+def test_the_card_is_empty_afterwards_and_the_host_keeps_the_weights(bench: Bench) -> None:
+    bench.generate()
+    assert bench.engines.manager.resident_weights() == {}
+    assert len(bench.engines.manager.host_weights()) == 3
+
+
+def test_the_same_seed_gives_the_same_parts_and_another_one_others(bench: Bench) -> None:
+    one, again = bench.generate(), bench.generate()
+    other = bench.generate(replace(JOB, settings=replace(QUICK, seed=7)))
+    pairs = list(zip(one.completed, again.completed, strict=True))
+    assert all(same(first, second) for first, second in pairs)
+    assert not same(one.completed[0], other.completed[0])
+
+
+def test_the_order_of_the_boxes_does_not_matter(bench: Bench) -> None:
+    one = bench.generate()
+    turned = bench.generate(Job(MESH, BOXES[::-1], (1, 0), QUICK))
+    assert [part.part_id for part in turned.completed] == [1, 0]
+    assert same(one.completed[0], turned.completed[1], 1e-3)
+
+
+def test_parts_are_told_one_by_one(bench: Bench) -> None:
+    told: list[int] = []
+    watch = Watch(ignore_progress, CancelToken())
+    xpart.generate(JOB, bench.engines, watch, lambda part: told.append(part.part_id))
+    assert told == [0, 1]
+
+
+def test_a_box_without_a_vertex_is_named_and_the_others_are_made(bench: Bench) -> None:
+    beside = np.concatenate([BOXES, [[[9.0, 9, 9], [10, 10, 10]]]])
+    made = bench.generate(Job(MESH, beside, (0, 1, 5), QUICK))
+    states = {part.part_id: part.state for part in made.completed}
+    assert states == {0: PartState.CLOSED, 1: PartState.CLOSED, 5: PartState.OPEN}
+    assert "No vertex" in made.completed[2].reason
+
+
+def test_a_part_whose_field_is_empty_says_so(tmp_path: Path, pool: WorkerPool) -> None:
+    write_tiny_weights(tmp_path, radius=-0.5, spread=0.0)
+    bench = bench_on(tmp_path, pool)
+    made = bench.generate()
+    assert all(part.state is PartState.OPEN and not len(part.faces) for part in made.completed)
+    assert all(part.reason for part in made.completed)
+    bench.engines.manager.shutdown()
+
+
+def test_more_than_fifty_boxes_are_refused_with_what_to_do(bench: Bench) -> None:
+    many = np.repeat(BOXES[:1], 51, axis=0)
+    with pytest.raises(MeshError, match=r"50.*[Mm]erge"):
+        bench.generate(Job(MESH, many, tuple(range(51)), QUICK))
+
+
+def test_missing_weights_are_refused(tmp_path: Path, pool: WorkerPool) -> None:
+    bench = bench_on(tmp_path, pool)
+    with pytest.raises(WeightsError, match="weights not present"):
+        bench.generate()
+    assert bench.engines.choose(GENERATE, AUTO).name != XPART
+    bench.engines.manager.shutdown()
+
+
+def test_a_damaged_configuration_is_refused_with_its_file(weights: Path, tmp_path: Path) -> None:
+    write_tiny_weights(tmp_path)
+    (tmp_path / "model" / "config.json").write_text('{"params": {"depth": -3}}')
+    with pytest.raises(WeightsError, match=r"model/config\.json.*depth"):
+        read_config(tmp_path)
+    (tmp_path / "model" / "config.json").write_text("{")
+    with pytest.raises(WeightsError, match=r"config\.json"):
+        read_config(tmp_path)
+
+
+@pytest.mark.parametrize("stage", ["Looking", "Shaping", "Decoding"])
+def test_a_cancel_in_any_stage_is_heard_and_the_next_run_is_whole(bench: Bench, stage: str) -> None:
+    cancel = CancelToken()
+
+    def stop(step: Progress) -> None:
+        if step.stage.startswith(stage):
+            cancel.cancel()
+
+    with pytest.raises(Cancelled):
+        bench.generate(watch=Watch(stop, cancel))
+    assert bench.engines.manager.resident_weights() == {}
+    assert len(bench.generate().completed) == 2
+
+
+@pytest.mark.parametrize("at", [2, 40, 300, 900, 2000])
+def test_a_run_that_ran_out_of_memory_goes_on_and_gives_the_same(bench: Bench, at: int) -> None:
+    wanted = bench.generate()
+    bench.device.fail(Failures(at=frozenset({at})))
+    found = bench.generate()
+    kinds = [event.kind for event in bench.engines.memory.monitor.events()[1]]
+    assert EventKind.STEP_DOWN in kinds
+    for one, other in zip(wanted.completed, found.completed, strict=True):
+        assert same(one, other, 1e-3)
+
+
+def test_less_memory_takes_smaller_batches_then_streams_and_gives_the_same(bench: Bench) -> None:
+    wanted = bench.generate()
+    rungs = []
+    for budget in (bench.plan().peak_bytes - 1, _least(bench)):
+        bench.device.set_budget(budget)
+        bench.engines.memory.control.set_budget(budget / GIB)
+        rungs.append(bench.plan().rung)
+        found = bench.generate()
+        for one, other in zip(wanted.completed, found.completed, strict=True):
+            assert same(one, other, 1e-3)
+    assert rungs[0] in (Rung.SMALLER, Rung.STAGED)
+    assert rungs[1] is Rung.STREAMED
+
+
+def test_too_small_a_budget_is_refused_before_anything_is_loaded(bench: Bench) -> None:
+    bench.engines.memory.control.set_budget(5 * MIB / GIB)
+    with pytest.raises(MemoryBudgetError, match="Generate fewer parts"):
+        bench.generate()
+    assert bench.engines.manager.host_weights() == {}
+
+
+def test_more_parts_need_no_less_memory(bench: Bench) -> None:
+    run = Run(1, QUICK, read_config(bench.engines.weights_dir))
+    least = []
+    for count in (1, 3, 10, 50):
+        need = need_of(replace(run, part_count=count), bench.engines)
+        stage = next(stage for stage in need.forms[0].stages if stage.name == "sample")
+        least.append(min(option.activation_bytes for option in stage.options))
+    assert least == sorted(least)
+
+
+def test_the_three_files_make_one_model_of_nine_gigabytes() -> None:
+    assert len(find_model(XPART).files) == 3
+    assert find_model(XPART).file_bytes == 9_042_031_062
+
+
+def _least(bench: Bench) -> int:
+    """The smallest budget that a run fits in, to a quarter of a MiB."""
+    low, high = 0, bench.plan().peak_bytes
+    while high - low > MIB // 4:
+        middle = (low + high) // 2
+        bench.engines.memory.control.set_budget(middle / GIB)
+        low, high = (low, middle) if bench.plan().fits else (middle, high)
+    return high + MIB // 4
