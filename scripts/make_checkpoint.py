@@ -48,7 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
     for file in files:
         path = options.folder / file.name
         if file in missing:
-            _write(options.folder, file)
+            write_public_file(options.folder, file)
         print(f"{path}: {path.stat().st_size:,} bytes{'' if file in missing else ', as it was'}")
     return 0
 
@@ -107,8 +107,8 @@ def _files(model: str, *, is_tiny: bool) -> tuple[PublicFile, ...]:
     }[model]()
 
 
-def _write(folder: Path, file: PublicFile) -> None:
-    """The `config.json` first: weights without it would be taken for those of another width."""
+def write_public_file(folder: Path, file: PublicFile) -> None:
+    """Its `config.json` first: weights without it would be taken for those of another width."""
     path = folder / file.name
     if file.params:
         path.parent.mkdir(parents=True, exist_ok=True)

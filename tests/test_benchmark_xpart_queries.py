@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmarks.xpart_fields import NARROW, shapes, sphere
+from benchmarks.xpart_fields import NARROW, Shape, shapes, sphere
 from benchmarks.xpart_queries import Row, line, measure_queries, to_json, vertex_distance
 from partwise.xpart.field import coordinates, points_between
 
@@ -51,7 +51,7 @@ def test_the_distance_of_vertices_looks_both_ways() -> None:
 
 
 @pytest.mark.parametrize("shape", shapes(), ids=lambda shape: shape.name)
-def test_a_shape_lies_in_its_box(shape) -> None:
+def test_a_shape_lies_in_its_box(shape: Shape) -> None:
     places = coordinates(points_between(np.zeros(3, np.int64), np.full(3, 60)), 60)
     is_inside = shape.distance(places.astype(np.float64)) > 0
     inside = places[is_inside]

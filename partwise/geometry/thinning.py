@@ -10,7 +10,7 @@ from partwise.geometry.topology import Floats, Ints, face_areas, face_cross, fir
 
 # A surface of area A crosses about 1.5 A / h² cells of width h, and has two faces a vertex.
 _FACES_PER_CELL_AREA = 3.0
-_GROWTH = 1.2
+_LEAST_GROWTH = 1.1
 _LEAST_SHARE = 1e-6  # of the longest side: cells of this width can still be counted in an int64
 
 
@@ -26,13 +26,13 @@ def thin_out(vertices: Floats, faces: Ints, most_faces: int) -> tuple[Floats, In
     if len(faces) <= most_faces:
         return vertices, faces
     longest = float(np.ptp(vertices, axis=0).max())
-    width = _first_width(vertices, faces, most_faces)
+    width, octants = _first_width(vertices, faces, most_faces), _octants(vertices, faces)
     while width <= longest:
-        groups = _groups(vertices, faces, width)
+        groups = _groups(vertices, octants, width)
         kept = _distinct(groups[faces])
         if len(kept) <= most_faces:
             return _means(vertices, groups, kept)
-        width *= _GROWTH
+        width *= max(_LEAST_GROWTH, float(np.sqrt(len(kept) / most_faces)))
     return np.empty((0, 3)), np.empty((0, 3), dtype=np.int64)
 
 
@@ -42,13 +42,13 @@ def _first_width(vertices: Floats, faces: Ints, most_faces: int) -> float:
     return max(float(np.sqrt(_FACES_PER_CELL_AREA * area / most_faces)), _LEAST_SHARE * longest)
 
 
-def _groups(vertices: Floats, faces: Ints, width: float) -> Ints:
+def _groups(vertices: Floats, octants: Ints, width: float) -> Ints:
     """(V,) int64: the vertices of one cell whose normals lie in one octant have one number."""
     low = vertices.min(axis=0)
     cells = np.floor((vertices - low) / width).astype(np.int64)
     sides = cells.max(axis=0) + 1
     keys = np.ravel_multi_index(tuple(cells.T), tuple(sides))
-    _, groups = np.unique(8 * keys + _octants(vertices, faces), return_inverse=True)
+    _, groups = np.unique(8 * keys + octants, return_inverse=True)
     return np.asarray(groups.reshape(-1), dtype=np.int64)
 
 

@@ -7,7 +7,12 @@ from partwise.vram.plan import Ladder, Plan, Rung
 from partwise.vram.ways import RUNGS, Candidate
 
 _ENDINGS = {"batch": "batches", "chunk": "chunks", "tile": "tiles"}
-_SWITCHES = {"is_streamed": "inputs sent to the GPU piece by piece"}
+_SWITCHES = {
+    "is_streamed": "inputs sent to the GPU piece by piece",
+    "is_cached": "what is seen of the surfaces kept from step to step",
+    "is_offloaded": "what waits for its turn on the host",
+}
+_PLURALS = {"query": "queries"}
 _WITHOUT = {
     Ladder.AUTO: (),
     Ladder.EXACT: (Rung.SIXTEEN_BIT, Rung.EIGHT_BIT, Rung.FOUR_BIT),
@@ -108,5 +113,6 @@ def _knob(name: str, value: int) -> str:
         return _SWITCHES.get(name, name.removeprefix("is_").replace("_", " "))
     what, _, ending = name.rpartition("_")
     if what and ending in _ENDINGS:
-        return f"{what.replace('_', ' ')}s in {_ENDINGS[ending]} of {value}"
+        many = _PLURALS.get(what, f"{what.replace('_', ' ')}s")
+        return f"{many} in {_ENDINGS[ending]} of {value}"
     return f"{name.replace('_', ' ')} {value}"

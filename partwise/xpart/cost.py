@@ -41,10 +41,10 @@ _QUANTIZED = ("int8", "int4")
 _HALF = 2  # bytes of a number in 16 bits
 
 # Places of a part's field that are evaluated, in millions, by octree resolution. “surface”: a part
-# of 1/8 of the searched box of the mesh (3 % of the cube) with a surface of 2 square units, where
-# the mesh is 1.6 wide: its box at the coarsest level, the lattice outside, and 3.4 places for each
-# square cell of the surface (specification 15). “band”: the geometric mean of the specification's
-# widest and narrowest band around a sphere; 1024 is four times 512.
+# whose box is half the mesh's along each axis and whose surface is 2, where the mesh is 1.6 wide:
+# its box with a margin at the coarsest level, the lattice outside, and 3.4 places for each square
+# cell of the surface (specification 15). “band”: the geometric mean of the specification's widest
+# and narrowest band around a sphere of radius 0.6; at 1024 four times as many as at 512.
 _SURFACE_QUERIES = {128: 0.25, 256: 0.36, 512: 0.69, 1024: 2.0}
 _BAND_QUERIES = {256: 4.7, 512: 17.3, 1024: 69.0}
 

@@ -29,8 +29,8 @@ from partwise.xpart.settings import BAND, XPartSettings
 
 _BLOCK_POINTS = 64  # along a block of marching cubes
 _SEARCHED = 0.9  # of the work is done when the field is known
-# A cube's corners are kept this far from the level while its faces are found, and at most that
-# far, so that float32 tells every vertex from the ends of its edge.
+# How near the level, and how far from it, a cube's corners are held while its faces are found:
+# float32 then tells every vertex from the ends of its edge.
 _SMALLEST, _LARGEST = 2.0**-13, 8.0
 _AWAY = 2.0**-13  # of an edge: how near a vertex may come to its ends, where many would coincide
 _CENTER = 3  # in place of an edge's axis: a vertex inside its cube

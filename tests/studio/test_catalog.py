@@ -8,7 +8,6 @@ from partwise.core.worker import WorkerLimits, WorkerPool
 from partwise.vram.device import find_device
 from partwise.vram.readings import ComponentState
 from partwise.vram.settings import VramSettings
-from studio.components import neural_components
 from studio.catalog import (
     GENERATE,
     NEURAL_MODELS,
@@ -17,6 +16,7 @@ from studio.catalog import (
     find_file,
     in_words,
 )
+from studio.components import neural_components
 from studio.encoded import EncodedMeshes
 from studio.pace import Pace
 from tests.memory_support import memory_of

@@ -69,9 +69,9 @@ def pool() -> Iterator[WorkerPool]:
     pool.close()
 
 
-def bench_on(weights: Path, pool: WorkerPool, ladder: Ladder = Ladder.EXACT) -> Bench:
-    device = SimulatedDevice(8 * GIB, context_bytes=4 * MIB)
-    settings = VramSettings(reserve_gib=0, ladder=ladder.value)
+def bench_on(weights: Path, pool: WorkerPool, capacity: int = 8 * GIB) -> Bench:
+    device = SimulatedDevice(capacity, context_bytes=4 * MIB)
+    settings = VramSettings(reserve_gib=0, ladder=Ladder.EXACT.value)
     manager = ModelManager(device, settings)
     for spec in neural_components(weights):
         manager.register(spec)
@@ -206,22 +206,25 @@ def test_a_run_that_ran_out_of_memory_goes_on_and_gives_the_same(bench: Bench, a
         assert same(one, other, 1e-3)
 
 
-def test_less_memory_takes_smaller_batches_then_streams_and_gives_the_same(bench: Bench) -> None:
-    wanted = bench.generate()
-    rungs = []
-    for budget in (bench.plan().peak_bytes - 1, _least(bench)):
-        bench.device.set_budget(budget)
-        bench.engines.memory.control.set_budget(budget / GIB)
-        rungs.append(bench.plan().rung)
-        found = bench.generate()
+def test_a_smaller_card_takes_smaller_batches_then_streams_and_gives_the_same(
+    bench: Bench, weights: Path, pool: WorkerPool
+) -> None:
+    wanted, rungs = bench.generate(), []
+    for capacity in (bench.plan().peak_bytes - 1, _least(weights, pool)):
+        small = bench_on(weights, pool, capacity)
+        rungs.append(small.plan().rung)
+        found = small.generate()
+        assert small.device.own_bytes() == 0
         for one, other in zip(wanted.completed, found.completed, strict=True):
             assert same(one, other, 1e-3)
     assert rungs[0] in (Rung.SMALLER, Rung.STAGED)
     assert rungs[1] is Rung.STREAMED
 
 
-def test_too_small_a_budget_is_refused_before_anything_is_loaded(bench: Bench) -> None:
-    bench.engines.memory.control.set_budget(5 * MIB / GIB)
+def test_too_small_a_card_is_refused_before_anything_is_loaded(
+    weights: Path, pool: WorkerPool
+) -> None:
+    bench = bench_on(weights, pool, 5 * MIB)
     with pytest.raises(MemoryBudgetError, match="Generate fewer parts"):
         bench.generate()
     assert bench.engines.manager.host_weights() == {}
@@ -242,11 +245,11 @@ def test_the_three_files_make_one_model_of_nine_gigabytes() -> None:
     assert find_model(XPART).file_bytes == 9_042_031_062
 
 
-def _least(bench: Bench) -> int:
-    """The smallest budget that a run fits in, to a quarter of a MiB."""
-    low, high = 0, bench.plan().peak_bytes
+def _least(weights: Path, pool: WorkerPool) -> int:
+    """The smallest card on which a run fits, to a quarter of a MiB, and half a MiB to spare."""
+    low, high = 0, 8 * GIB
     while high - low > MIB // 4:
         middle = (low + high) // 2
-        bench.engines.memory.control.set_budget(middle / GIB)
-        low, high = (low, middle) if bench.plan().fits else (middle, high)
-    return high + MIB // 4
+        fits = bench_on(weights, pool, middle).plan().fits
+        low, high = (low, middle) if fits else (middle, high)
+    return high + MIB // 2

@@ -1,4 +1,4 @@
-"""The bytes that are foretold, against traces of the real code at full width; FLOPs, by the book."""
+"""The bytes foretold, against traces of the real code at full width; FLOPs against counts."""
 
 import math
 import subprocess
@@ -11,8 +11,8 @@ from typing import cast
 import numpy as np
 import pytest
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.flops import counted_flops
 from partwise.geometry.voxels import VoxelGrid, build_voxels
 from partwise.points.cost import StageBytes, count_levels, expected_levels
 from partwise.vram.meter import PeakSink
@@ -54,7 +54,7 @@ from tests.xpart.cost_support import (
 ROOT = Path(__file__).parents[2]
 CLOSE = 0.01
 FULL = XPartConfig()
-SHALLOW = replace(FULL, dit=with_depth(FULL.dit, 4, 1))
+SHALLOW = replace(FULL, dit=with_depth(FULL.dit, 3, 1))
 ITEM = {"fp32": 4, "bf16": 2}
 SAMPLES = [  # parts, precision, is_gpu, batch, cached, offloaded
     (1, "bf16", True, 1, 0, 0),
@@ -251,7 +251,7 @@ def test_flops_of_a_tiny_step_are_those_that_torch_counts() -> None:
             weight.normal_(std=0.05, generator=torch.Generator().manual_seed(1))
         latents = torch.zeros(parts, 32, config.in_channels)
         conditions = Conditions(torch.zeros(1, 64, 32), torch.zeros(parts, 64, 32))
-        with FlopCounterMode(display=False) as counter:
+        with counted_flops() as counter:
             model(latents, 0.5, conditions, torch.arange(parts), Way())
     way = Denoising(config, parts, 32, 64, 4, parts)
     assert way.flops(1) == pytest.approx(counter.get_total_flops(), rel=0.001)
@@ -260,7 +260,7 @@ def test_flops_of_a_tiny_step_are_those_that_torch_counts() -> None:
 def test_flops_of_a_tiny_field_are_those_that_torch_counts() -> None:
     config = TINY.vae
     model = ShapeDecoder(config).eval()
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+    with torch.no_grad(), counted_flops() as counter:
         tokens = model.decode(torch.zeros(config.num_latents, config.embed_dim), torch.float32)
         seen = model.geo_decoder.cross_attn_decoder.look(tokens, torch.float32)
         model.geo_decoder(torch.zeros(1000, 3), seen, torch.float32)
@@ -280,7 +280,7 @@ def test_flops_of_tiny_conditions_are_those_that_torch_counts() -> None:
         part_surfaces=surfaces[1:].astype(np.float32),
         voxels=voxels,
     )
-    with FlopCounterMode(display=False) as counter:
+    with counted_flops() as counter:
         condition.condition_parts(model, cast("PreparedParts", prepared), 0)
     found = condition_flops(TINY, parts, count_levels(voxels.grid))
     assert found == pytest.approx(counter.get_total_flops(), rel=0.1)  # neighbours are estimated

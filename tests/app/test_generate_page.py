@@ -1,0 +1,80 @@
+"""The Generate tab in headless Chromium: boxes from a file, settings, the plan before a run."""
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import trimesh
+
+from tests.app.visit import GENERATE, Visit
+
+pytestmark = pytest.mark.browser
+
+BOXES = np.array([[[1.4 * i - 0.6, -0.6, -0.6], [1.4 * i + 0.6, 0.6, 0.6]] for i in range(3)])
+
+
+def open_generate(page: Visit, mesh: Path) -> None:
+    page.upload(mesh)
+    page.wait_for_state("ready")
+    page.page.get_by_role("tab", name="Generate").click()
+    page.page.locator("#generate-advanced button").first.click()
+
+
+def test_boxes_of_a_file_become_parts_and_are_closed(
+    visit: Callable[..., Visit], bodies_glb: Path, tmp_path: Path
+) -> None:
+    page = visit()
+    open_generate(page, bodies_glb)
+    path = tmp_path / "boxes.npy"
+    np.save(path, BOXES)
+    page.page.set_input_files("#boxes-upload input[type=file]", str(path))
+    page.page.locator("#boxes-note", has_text="boxes became 3 parts").wait_for()
+    page.wait_for("parts().length === 3", GENERATE)
+    assert page.page.locator("#boxes-reset").is_enabled()
+
+    page.press("boxes-reset")
+    page.page.locator("#boxes-reset[disabled]").wait_for()
+    page.press("generate")
+    page.wait_for_state("done", GENERATE)
+    content = page.download("input with boxes", GENERATE)
+    scene = trimesh.load(io.BytesIO(content), file_type="glb")
+    assert len(scene.geometry) == 4
+    page.page.get_by_role("tab", name="Segment").click()
+    assert len(page.parts()) == 3
+
+
+def test_a_file_without_boxes_says_so_and_changes_nothing(
+    visit: Callable[..., Visit], bodies_glb: Path, tmp_path: Path
+) -> None:
+    page = visit()
+    open_generate(page, bodies_glb)
+    path = tmp_path / "boxes.json"
+    path.write_text("{}")
+    page.page.set_input_files("#boxes-upload input[type=file]", str(path))
+    page.page.locator("#boxes-note [role=alert]", has_text="without the key “aabbs”").wait_for()
+    assert page.parts(GENERATE) == []
+
+
+def test_settings_out_of_range_are_told_in_the_plan_s_place(
+    visit: Callable[..., Visit], bodies_glb: Path
+) -> None:
+    page = visit()
+    page.upload(bodies_glb)
+    page.wait_for_state("ready")
+    page.press("segment")
+    page.wait_for_state("done")
+    page.press("send")
+    page.page.locator("#generate-advanced button").first.click()
+    field, plan = page.page.locator("#generate-steps input"), page.page.locator("#generate-plan")
+    start = page.page.locator("button#generate")
+    field.fill("many")
+    plan.get_by_text("“steps” holds “many”. Give a whole number").wait_for()
+    field.fill("1")
+    plan.get_by_text("steps is 1; give 2 to 200").wait_for()
+    assert start.is_disabled()
+    field.fill("")
+    plan.get_by_text("Built-in geometric engine").wait_for()
+    page.page.locator("button#generate:not([disabled])").wait_for()
+    page.page.locator("#quality input[value=preview]").check()

@@ -1,0 +1,147 @@
+"""X-Part end to end: a tiny checkpoint whose fields are balls, on a real mesh, in the browser.
+
+The balls are not the parts' shapes; that everything runs, is shown and goes away again is what
+counts here.
+"""
+
+import io
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import trimesh
+from gradio_client import handle_file
+from scipy.cluster.vq import kmeans2
+
+from studio.catalog import XPART
+from studio.workflow import Studio
+from tests.app.support import ROOT, Server, is_idle, served, wait_until
+from tests.app.visit import GENERATE, Visit
+from tests.xpart_support import write_tiny_weights
+
+MESH = ROOT / "assets" / "examples" / "chair.glb"
+QUICK = {"PARTWISE_XPART_STEPS": "4", "PARTWISE_XPART_OCTREE_RESOLUTION": "128"}
+
+
+@pytest.fixture(scope="module")
+def weights_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny set; of ten parts about one gets a ball of less than no size."""
+    folder = tmp_path_factory.mktemp("weights")
+    write_tiny_weights(folder, radius=0.2, spread=0.02)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, weights_dir: Path) -> Iterator[Server]:
+    with served(tmp_path_factory, QUICK, weights_dir=weights_dir) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def vertices() -> np.ndarray:
+    return np.asarray(trimesh.load(MESH, force="mesh").vertices)
+
+
+def write_boxes(path: Path, vertices: np.ndarray, count: int) -> Path:
+    """As many boxes as wanted, each around a cluster of the mesh's vertices."""
+    _, labels = kmeans2(vertices, count, seed=0, minit="++")
+    boxes = [vertices[labels == i] for i in range(count)]
+    np.save(path, np.array([[box.min(axis=0), box.max(axis=0)] for box in boxes]))
+    return path
+
+
+def open_with_boxes(page: Visit, boxes: Path) -> None:
+    page.upload(MESH)
+    page.wait_for_state("ready")
+    page.page.get_by_role("tab", name="Generate").click()
+    page.page.locator("#generate-advanced button").first.click()
+    page.page.set_input_files("#boxes-upload input[type=file]", str(boxes))
+    page.page.locator("button#generate:not([disabled])").wait_for()
+
+
+def wait_for_end(page: Visit) -> str:
+    """How it ended; tiny models take a second a part here."""
+    surface = f"document.querySelector('#{GENERATE} .pv')?.partwise"
+    page.page.wait_for_function(
+        f"['done', 'partial', 'error'].includes({surface}?.state())", timeout=240_000
+    )
+    page.wait_for("isIdle", GENERATE)
+    return str(page.ask("state()", GENERATE))
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("count", [1, 10, 50])
+def test_boxes_on_a_mesh_become_closed_parts(
+    visit: Callable[..., Visit], vertices: np.ndarray, tmp_path: Path, studio: Studio, count: int
+) -> None:
+    page = visit()
+    open_with_boxes(page, write_boxes(tmp_path / "boxes.npy", vertices, count))
+    page.press("generate")
+    page.wait_for("state() === 'running'", GENERATE)
+    ended = wait_for_end(page)
+    rows = page.parts(GENERATE)
+    report = json.loads(page.download("report", GENERATE))
+    assert report["engine"] == XPART
+    assert len(rows) == len(report["parts"]) == count
+    closed = [part for part in report["parts"] if part["state"] == "closed"]
+    left = [part for part in report["parts"] if part["state"] != "closed"]
+    assert closed
+    assert ended == ("partial" if left else "done")
+    assert all(part["reason"] for part in left)
+    scene = trimesh.load(io.BytesIO(page.download("parts.glb", GENERATE)), file_type="glb")
+    assert len(scene.geometry) == len(closed)
+    assert all(mesh.is_watertight and mesh.volume > 0 for mesh in scene.geometry.values())
+    wait_until(lambda: is_idle(studio), "nothing runs")
+    assert studio.manager.resident_weights() == {}
+
+
+@pytest.mark.browser
+def test_parts_of_the_segmentation_go_over_with_their_names_and_colours(
+    visit: Callable[..., Visit],
+) -> None:
+    page = visit()
+    page.upload(MESH)
+    page.wait_for_state("ready")
+    page.press("segment")
+    page.wait_for_state("done")
+    before = {row["id"]: (row["name"], row["colour"]) for row in page.parts()}
+    page.press("send")
+    page.page.locator("button#generate:not([disabled])").wait_for()
+    assert "X-Part" in page.page.locator("#generate-plan").inner_text()
+    page.press("generate")
+    wait_for_end(page)
+    after = {row["id"]: (row["name"], row["colour"]) for row in page.parts(GENERATE)}
+    assert after == before
+
+
+@pytest.mark.browser
+def test_finished_parts_are_seen_while_others_wait_and_a_cancel_keeps_them(
+    visit: Callable[..., Visit], vertices: np.ndarray, tmp_path: Path, studio: Studio
+) -> None:
+    page = visit()
+    open_with_boxes(page, write_boxes(tmp_path / "boxes.npy", vertices, 30))
+    page.press("generate")
+    page.wait_for(
+        "parts().some(part => part.state === 'closed') && "
+        f"document.querySelector('#{GENERATE} .pv').partwise"
+        ".parts().some(part => part.state === 'waiting')",
+        GENERATE,
+    )
+    page.press("generate-cancel")
+    assert wait_for_end(page) == "partial"
+    states = {row["state"] for row in page.parts(GENERATE)}
+    assert "closed" in states
+    scene = trimesh.load(io.BytesIO(page.download("parts.glb", GENERATE)), file_type="glb")
+    assert 0 < len(scene.geometry) < 30
+    wait_until(lambda: is_idle(studio), "nothing runs")
+    assert studio.manager.resident_weights() == {}
+
+
+def test_a_program_gets_parts_too(server: Server) -> None:
+    report, glb, _, _ = server.client().predict(
+        handle_file(str(MESH)), engine=XPART, part_count=2, api_name="/generate"
+    )
+    assert report["engine"] == XPART
+    assert len(trimesh.load(glb).geometry) >= 1
