@@ -39,11 +39,11 @@ from partwise.xpart.vae import ShapeDecoder
 from scripts.regenerated_weights import fill_module
 
 _VAE = VaeConfig(
-    num_latents=256, width=256, heads=4, num_encoder_layers=2, num_decoder_layers=4, pc_size=10240
+    num_latents=256, width=256, heads=4, num_encoder_layers=2, num_decoder_layers=4, pc_size=5120
 )
 _SURFACES = replace(_VAE, num_latents=512)
 REDUCED = XPartConfig(
-    conditioner=replace(XPartConfig().conditioner, geo=_SURFACES, obj=_SURFACES),
+    conditioner=replace(TINY.conditioner, geo=_SURFACES, obj=_SURFACES, feature_width=512),
     dit=DitConfig(hidden_size=512, depth=7, num_heads=4, encoder_hidden_dim=256, num_moe_layers=2),
     vae=_VAE,
 )

@@ -130,7 +130,7 @@ def test_both_models_can_be_written_at_once(
     written: list[str] = []
     monkeypatch.setattr(
         make_checkpoint,
-        "_write",
+        "write_public_file",
         lambda folder, file: written.append(file.name) or keep(folder, file),
     )
     assert main([str(tmp_path), "--model", "all"]) == 0

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 import trimesh
 from gradio_client import handle_file
-from scipy.cluster.vq import kmeans2
 
 from studio.catalog import XPART
 from studio.workflow import Studio
@@ -40,15 +39,20 @@ def server(tmp_path_factory: pytest.TempPathFactory, weights_dir: Path) -> Itera
 
 
 @pytest.fixture(scope="module")
-def vertices() -> np.ndarray:
-    return np.asarray(trimesh.load(MESH, force="mesh").vertices)
+def mesh() -> trimesh.Trimesh:
+    return trimesh.load(MESH, force="mesh")
 
 
-def write_boxes(path: Path, vertices: np.ndarray, count: int) -> Path:
-    """As many boxes as wanted, each around a cluster of the mesh's vertices."""
-    _, labels = kmeans2(vertices, count, seed=0, minit="++")
-    boxes = [vertices[labels == i] for i in range(count)]
-    np.save(path, np.array([[box.min(axis=0), box.max(axis=0)] for box in boxes]))
+def write_boxes(path: Path, mesh: trimesh.Trimesh, count: int) -> Path:
+    """As many boxes as wanted, each around as many faces, cut across the longest side in turn."""
+    groups = [np.arange(len(mesh.faces))]
+    while len(groups) < count:
+        largest = groups.pop(int(np.argmax([len(group) for group in groups])))
+        places = mesh.triangles_center[largest]
+        order = np.argsort(places[:, np.ptp(places, axis=0).argmax()], kind="stable")
+        groups += np.array_split(largest[order], 2)
+    corners = [mesh.triangles[group].reshape(-1, 3) for group in groups]
+    np.save(path, np.array([[points.min(axis=0), points.max(axis=0)] for points in corners]))
     return path
 
 
@@ -74,10 +78,10 @@ def wait_for_end(page: Visit) -> str:
 @pytest.mark.browser
 @pytest.mark.parametrize("count", [1, 10, 50])
 def test_boxes_on_a_mesh_become_closed_parts(
-    visit: Callable[..., Visit], vertices: np.ndarray, tmp_path: Path, studio: Studio, count: int
+    visit: Callable[..., Visit], mesh: trimesh.Trimesh, tmp_path: Path, studio: Studio, count: int
 ) -> None:
     page = visit()
-    open_with_boxes(page, write_boxes(tmp_path / "boxes.npy", vertices, count))
+    open_with_boxes(page, write_boxes(tmp_path / "boxes.npy", mesh, count))
     page.press("generate")
     page.wait_for("state() === 'running'", GENERATE)
     ended = wait_for_end(page)
@@ -118,10 +122,10 @@ def test_parts_of_the_segmentation_go_over_with_their_names_and_colours(
 
 @pytest.mark.browser
 def test_finished_parts_are_seen_while_others_wait_and_a_cancel_keeps_them(
-    visit: Callable[..., Visit], vertices: np.ndarray, tmp_path: Path, studio: Studio
+    visit: Callable[..., Visit], mesh: trimesh.Trimesh, tmp_path: Path, studio: Studio
 ) -> None:
     page = visit()
-    open_with_boxes(page, write_boxes(tmp_path / "boxes.npy", vertices, 30))
+    open_with_boxes(page, write_boxes(tmp_path / "boxes.npy", mesh, 30))
     page.press("generate")
     page.wait_for(
         "parts().some(part => part.state === 'closed') && "
