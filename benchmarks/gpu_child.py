@@ -23,8 +23,10 @@ SECTIONS = {
     "quality": "benchmarks.gpu_quality:measure_quality",
     "failures": "benchmarks.gpu_failures:measure_failures",
     "sampler": "benchmarks.gpu_machine:measure_sampling",
+    "xpart": "benchmarks.xpart_gpu:measure_xpart",
 }
-NEEDS_WEIGHTS = tuple(name for name in SECTIONS if name not in ("machine", "sampler"))
+NEEDS_XPART = ("xpart",)
+NEEDS_WEIGHTS = tuple(name for name in SECTIONS if name not in ("machine", "sampler", "xpart"))
 BALLAST, READY = "ballast", "ready"
 
 

@@ -38,11 +38,15 @@ AT_MOST, AT_LEAST = "at most", "at least"
 
 @dataclass(frozen=True)
 class Setting:
-    """Where a section measures, and how much. weights: a full-size checkpoint, if it needs one."""
+    """Where a section measures, and how much. weights: a full-size checkpoint, if it needs one.
+
+    xpart_weights: a folder with X-Part's files, likewise; tiny ones where sizes are reduced.
+    """
 
     device: str
     is_quick: bool = False
     weights: str = ""
+    xpart_weights: str = ""
 
     @property
     def is_simulated(self) -> bool:
@@ -89,6 +93,9 @@ def running_studio(
         link.parent.mkdir(parents=True)
         if setting.weights:
             link.symlink_to(Path(setting.weights).resolve())
+        if setting.xpart_weights:
+            for made in Path(setting.xpart_weights).resolve().iterdir():
+                (weights / made.name).symlink_to(made)
         if setting.is_simulated:
             vram = {"simulated_gib": SIMULATED_GIB, **vram}
         environment = {f"PARTWISE_VRAM_{key.upper()}": str(value) for key, value in vram.items()}

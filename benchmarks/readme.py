@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from benchmarks import gpu_rows, p3sam_rows
+from benchmarks import gpu_rows, p3sam_rows, xpart_rows
 from benchmarks.common import Payload
 from partwise.core.errors import AppError
 
@@ -41,6 +41,10 @@ def table(results: Path) -> str:
     if asked:
         text += "\n" + _columns(asked, p3sam_rows.rows())
         text += _lines([_note(payload) + p3sam_rows.note(payload) for payload in asked])
+    made = [payload for payload in found if "xpart" in payload]
+    if made:
+        text += "\n" + _columns(made, xpart_rows.rows())
+        text += _lines([_note(payload) + xpart_rows.note(payload) for payload in made])
     held = [payload for payload in found if "gpu" in payload]
     if held:
         text += "\n" + _columns(held, gpu_rows.rows())

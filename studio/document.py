@@ -77,6 +77,7 @@ class Document:
 
     picture_revision: the revision at which what is drawn last changed; boxes are drawn apart.
     missing: part ids that a run was asked for and has not made: "" while it still may, else why.
+    offered: the face labels of the parts that a person last chose from.
     """
 
     source: SourceMesh
@@ -90,6 +91,7 @@ class Document:
     completed_of: PartSet | None = None
     completion: Run | None = None
     missing: Mapping[int, str] = field(default_factory=dict)
+    offered: NDArray[np.int32] | None = None
     lock: threading.RLock = field(default_factory=threading.RLock)
     _remembered: dict[str, tuple[int, Any]] = field(default_factory=dict)
     _pictures: dict[Hashable, tuple[object, Any]] = field(default_factory=dict)

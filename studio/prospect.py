@@ -77,4 +77,4 @@ def _is_on_host(ahead: Outlook) -> bool:
 
 def _work_words(settings: XPartSettings, part_count: int) -> str:
     parts = f"{part_count} {'part' if part_count == 1 else 'parts'}"
-    return f"{parts}, {settings.model_calls} steps, {settings.octree_resolution}³ cells"
+    return f"{parts}, {settings.steps} steps, {settings.octree_resolution}³ cells"

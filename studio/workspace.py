@@ -42,6 +42,7 @@ class Session:
         self.lock = threading.RLock()
         self.last_used = now
         self.is_abandoned = False
+        self.lagging_tabs: set[str] = set()  # that showed another tab's job, but not its end
         self._job: CancelToken | None = None
 
     @property

@@ -13,6 +13,8 @@ from partwise.core.errors import Cancelled, MeshError, WeightsError
 from partwise.core.progress import CancelToken, Progress
 from partwise.vram.device import Device
 from partwise.vram.settings import VramSettings
+from partwise.vram.worker_device import WorkerDevice
+from partwise.vram.worker_runner import WorkerRunner
 from partwise.xpart.config import TINY
 from partwise.xpart.finish import FinishedPart
 from partwise.xpart.settings import XPartSettings
@@ -51,6 +53,24 @@ def test_the_same_seed_gives_the_same_meshes(manager: ModelManager) -> None:
     for first, second in zip(one, other, strict=True):
         assert np.array_equal(first.vertices, second.vertices)
         assert np.array_equal(first.faces, second.faces)
+
+
+@pytest.mark.slow
+def test_in_a_process_of_its_own_the_same_seed_gives_the_same_meshes(manager: ModelManager) -> None:
+    more = XPartSettings(steps=12, octree_resolution=128)  # more than one call of the sampler
+    settings = VramSettings(is_isolated=True)
+    runner = WorkerRunner("tests.xpart_support:components", (), settings)
+    apart = ModelManager(WorkerDevice(Device(), runner), settings, runner=runner)
+    for spec in components():
+        apart.register(spec)
+    try:
+        pairs = zip(
+            lazy(manager)(*two_blocks(), more), lazy(apart)(*two_blocks(), more), strict=True
+        )
+        for first, second in pairs:
+            assert np.allclose(first.vertices, second.vertices, rtol=0, atol=1e-3)
+    finally:
+        apart.shutdown()
 
 
 def test_each_stage_has_its_own_component_alone(manager: ModelManager) -> None:

@@ -100,6 +100,7 @@ class XPartConfig:
 TINY_VAE = VaeConfig(
     num_latents=32,
     embed_dim=8,
+    num_freqs=2,
     heads=2,
     width=32,
     num_encoder_layers=2,

@@ -48,6 +48,11 @@ _HALF = 2  # bytes of a number in 16 bits
 _SURFACE_QUERIES = {128: 0.25, 256: 0.36, 512: 0.69, 1024: 2.0}
 _BAND_QUERIES = {256: 4.7, 512: 17.3, 1024: 69.0}
 
+# What numpy holds at most while a part's field is searched, in MB: found with balls of radius 0.6,
+# at 1024 with one of 0.4 and room for a larger one; the band at 1024 as four times that at 512.
+_SURFACE_SEARCH = {128: 80, 256: 90, 512: 180, 1024: 500}
+_BAND_SEARCH = {256: 250, 512: 300, 1024: 1200}
+
 
 @dataclass(frozen=True)
 class Option:
@@ -106,7 +111,9 @@ def decode_options(
     """Ways to decode. FLOPs: of as many places as are expected, see `expected_queries`."""
     queries = expected_queries(octree_resolution, decoding)
     flops = part_count * (tokens_flops(config.vae) + queries * query_flops(config.vae))
-    held = 0 if is_gpu else latent_bytes(config, part_count)
+    held = 0
+    if not is_gpu:
+        held = latent_bytes(config, part_count) + search_bytes(octree_resolution, decoding)
     sizes = (
         (chunk, decode_bytes(config.vae, item_bytes(precision), chunk)) for chunk in _QUERY_CHUNKS
     )
@@ -132,12 +139,13 @@ def condition_bytes(
         for vae in (given.geo, given.obj)
     ]
     chosen = choose_points_bytes(given.geo, part_count, is_gpu=is_gpu)
-    left = 0  # on the host: of the points, of the object, of the parts
+    left = parts = 0  # on the host: of the points, of the object, of the parts
     if not is_gpu:
+        parts = condition_result_bytes(config, part_count - 1, precision)
         left = EXACT * levels.voxels[0] * given.feature_width
         left += condition_result_bytes(config, part_count, precision)
     peak = max(chosen, *(size.peak_bytes for size in surfaces))
-    largest = max(features.largest_bytes, *(size.largest_bytes for size in surfaces))
+    largest = max(parts, features.largest_bytes, *(size.largest_bytes for size in surfaces))
     return StageBytes(max(features.peak_bytes, left + peak), largest)
 
 
@@ -164,6 +172,12 @@ def expected_queries(octree_resolution: int, decoding: str) -> float:
     """Places of the field that one part takes, roughly; half or twice as many are common."""
     table = _BAND_QUERIES if decoding == BAND else _SURFACE_QUERIES
     return 1e6 * table[octree_resolution]
+
+
+def search_bytes(octree_resolution: int, decoding: str) -> int:
+    """What the host holds while a part's field is searched, roughly."""
+    table = _BAND_SEARCH if decoding == BAND else _SURFACE_SEARCH
+    return 10**6 * table[octree_resolution]
 
 
 def unpacked_bytes(config: XPartConfig, precision: str) -> int:

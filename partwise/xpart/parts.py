@@ -1,7 +1,7 @@
 """What the stages of X-Part hand to one another, on the host. No torch at run time."""
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,22 +55,45 @@ class PreparedParts:
 class Conditions:
     """What the PartFormer looks at, on the host, in the type that products are made in.
 
-    object: (1, M, W), the same for all parts, or (P, M, W). parts: (P, M, W).
+    object: (1, M, W), the same for all parts, or (P, M, W). parts: (P, M, W). Between processes
+    they go as bytes: a child may not send tensors, and numpy has no bfloat16.
     """
 
     object: "Tensor"
     parts: "Tensor"
 
+    def __getstate__(self) -> dict[str, tuple[NDArray[np.uint8], str]]:
+        return {name: _as_bytes(getattr(self, name)) for name in ("object", "parts")}
 
+    def __setstate__(self, state: dict[str, tuple[NDArray[np.uint8], str]]) -> None:
+        for name, packed in state.items():
+            object.__setattr__(self, name, _from_bytes(*packed))
+
+
+def _as_bytes(tensor: "Tensor") -> tuple[NDArray[np.uint8], str]:
+    """(…, n) uint8 of a tensor's last axis, and its type by name."""
+    import torch
+
+    packed: NDArray[np.uint8] = tensor.contiguous().view(torch.uint8).numpy()
+    return packed, str(tensor.dtype).removeprefix("torch.")
+
+
+def _from_bytes(packed: NDArray[np.uint8], dtype: str) -> "Tensor":
+    import torch
+
+    kind: Any = getattr(torch, dtype)
+    return torch.from_numpy(packed).view(kind)
+
+
+@dataclass
 class UnfinishedLatents:
     """The latents of P parts on their way from noise to shape; what is there survives a failure.
 
     latents: (P, T, C) float32 after `done_steps` steps of the sampler.
     """
 
-    def __init__(self, noise: NDArray[np.float32]) -> None:
-        self.latents = noise
-        self.done_steps = 0
+    latents: NDArray[np.float32]
+    done_steps: int = 0
 
     def put(self, latents: NDArray[np.float32]) -> None:
         """Take the latents after one more step."""

@@ -113,7 +113,7 @@ def engines_with(name: str, monkeypatch: pytest.MonkeyPatch, ahead: Outlook) -> 
 def test_a_prospect_tells_the_work_and_how_long_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
     engines = engines_with(XPART, monkeypatch, Outlook(200.0, None))
     found = prospect_of(engines, XPART, options_of(), 10)
-    assert "10 parts, 49 steps, 512³ cells: about 3 min" in found.sentence
+    assert "10 parts, 50 steps, 512³ cells: about 3 min" in found.sentence
     assert not found.problem
     assert prospect_of(engines, XPART, options_of(quality="preview"), 1).words.count("1 part,") == 1
     assert "No part is chosen" in prospect_of(engines, XPART, options_of(), 0).words
