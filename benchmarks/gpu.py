@@ -1,11 +1,14 @@
 """What the memory core does on a GPU, in one run of under ten minutes: switching between models,
 leftovers, the panel's bars, budgets, predicted peaks, weights of fewer bits, running out of memory.
+X-Part at full size, which takes most of that time again: `--only xpart`.
 
 Use: python benchmarks/gpu.py [--quick] [--only SECTION] [--out FILE] [--machine NAME]
+     [--xpart-weights DIR]
 
 Each section has a process of its own and a time limit; one that fails is noted, and the others go
 on. Without a GPU a simulated one of 8 GiB stands in, with reduced sizes; then seconds and copies
-mean nothing. With --only no file is written unless --out names one.
+mean nothing. With --only no file is written unless --out names one. X-Part's weights take 9.04 GB
+of disk: DIR has them or gets them; without it they are gone after the run.
 """
 
 import argparse
@@ -34,15 +37,17 @@ from benchmarks.common import (
     say,
     write_result,
 )
-from benchmarks.gpu_child import NEEDS_WEIGHTS, SECTIONS
+from benchmarks.gpu_child import NEEDS_WEIGHTS, NEEDS_XPART, SECTIONS
 from benchmarks.gpu_setting import CUDA, SIMULATED, SIMULATED_GIB, Setting
+from benchmarks.xpart_gpu_weights import is_there, write_weights
 from partwise import __version__
+from partwise.core.errors import AppError
 from partwise.vram.device import find_device
 from partwise.vram.readings import DeviceKind
 from scripts.make_checkpoint import P3SAM_FILE, p3sam_shapes, write_checkpoint
 
 _TOTAL_S = 570.0
-_LIMITS_S = {"switch": 60.0, "budgets": 200.0, "peaks": 120.0, "failures": 100.0}
+_LIMITS_S = {"switch": 60.0, "budgets": 200.0, "peaks": 120.0, "failures": 100.0, "xpart": 440.0}
 _LIMIT_S = 80.0
 _NO_MEANING = {  # on a simulated device, by section: figures that are about it and nothing else
     "machine": "a context's bytes are assumed, and so is the card",
@@ -54,15 +59,17 @@ _NO_MEANING = {  # on a simulated device, by section: figures that are about it 
     "quality": "differences are those of the CPU's arithmetic, seconds the CPU's",
     "failures": "it is the simulation that refuses; seconds are the CPU's",
     "sampler": "there is no driver to ask, so a reading costs less than with a GPU",
+    "xpart": "seconds and FLOP/s are the CPU's, its way of computing is charged",
 }
-_UNJUDGED = ("switch",)  # whose targets say nothing there
+_UNJUDGED = ("switch", "xpart")  # whose targets say nothing there
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print a line for each section, write the file; 1 when a section failed."""
     options = _parser().parse_args(arguments)
     machine = options.machine or machine_name()
-    setting = Setting(find_place(), is_quick=options.quick)
+    given = str(options.xpart_weights or "")
+    setting = Setting(find_place(), is_quick=options.quick, xpart_weights=given)
     say(f"{machine}: {in_words(setting)}")
     started = time.perf_counter()
     sections = dict(measure(setting, options.only or list(SECTIONS)))
@@ -79,6 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--quick", action="store_true", help="reduced sizes on a GPU as well")
     parser.add_argument("--only", action="append", choices=list(SECTIONS), metavar="SECTION")
     parser.add_argument("--out", type=Path, help="the file to write")
+    parser.add_argument("--xpart-weights", type=Path, metavar="DIR", help="X-Part's folder")
     parser.add_argument("--machine", help="the machine's name; default: cores, memory, processor")
     return parser
 
@@ -126,6 +134,8 @@ def measure(setting: Setting, names: Sequence[str]) -> Iterator[tuple[str, Paylo
             path = Path(folder) / P3SAM_FILE
             write_checkpoint(path, p3sam_shapes())
             setting = replace(setting, weights=str(path))
+        if any(name in NEEDS_XPART for name in names):
+            setting = with_xpart(setting, Path(folder))
         for name in names:
             limit_s = min(_LIMITS_S.get(name, _LIMIT_S), ends - time.monotonic())
             started = time.perf_counter()
@@ -137,8 +147,25 @@ def measure(setting: Setting, names: Sequence[str]) -> Iterator[tuple[str, Paylo
             yield name, figures
 
 
+def with_xpart(setting: Setting, folder: Path) -> Setting:
+    """The setting with a folder of X-Part's weights, made where they are not there."""
+    place = Path(setting.xpart_weights or folder / "xpart")
+    if is_there(place, is_tiny=setting.is_small):
+        return replace(setting, xpart_weights=str(place))
+    try:
+        made = write_weights(place, is_tiny=setting.is_small)
+    except (AppError, OSError) as err:
+        say(f"X-Part's weights cannot be written: {err}")
+        return replace(setting, xpart_weights="")
+    say(f"X-Part's weights: {made['bytes'] / 1e9:.2f} GB in {made['write_s']} s")
+    return replace(setting, xpart_weights=str(place))
+
+
 def call(name: str, setting: Setting, limit_s: float) -> Payload:
-    """A section in a process of its own, which ends with its children after its time."""
+    """A section in a process of its own, which ends with its children after its time.
+
+    Of one that fails or is ended, what it has printed so far is kept beside the error.
+    """
     if limit_s <= 0:
         return {"error": f"not run: the {_TOTAL_S:g} s of the whole run are over"}
     child = subprocess.Popen(
@@ -152,21 +179,31 @@ def call(name: str, setting: Setting, limit_s: float) -> Payload:
     try:
         out, err = child.communicate(timeout=limit_s)
     except subprocess.TimeoutExpired:
-        return {"error": f"stopped: its {limit_s:.0f} s were over"}
+        out, _ = _end_group(child)
+        return so_far(out) | {"error": f"stopped: its {limit_s:.0f} s were over"}
     finally:
         _end_group(child)
     if child.returncode:
         sys.stderr.write(err)
-        return {"error": last_line(err) or f"exit status {child.returncode}"}
-    found: Payload = json.loads(out.splitlines()[-1])
-    return found
+        return so_far(out) | {"error": last_line(err) or f"exit status {child.returncode}"}
+    return so_far(out)
 
 
-def _end_group(child: "subprocess.Popen[str]") -> None:
+def so_far(out: str) -> Payload:
+    """The last whole figures that a section has printed."""
+    for line in reversed(out.splitlines()):
+        with contextlib.suppress(json.JSONDecodeError):
+            found = json.loads(line)
+            if isinstance(found, dict):
+                return found
+    return {}
+
+
+def _end_group(child: "subprocess.Popen[str]") -> tuple[str, str]:
     """End the section and whatever it started, which else could hold the GPU's memory."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(child.pid, signal.SIGKILL)
-    child.communicate()
+    return child.communicate()
 
 
 def last_line(text: str) -> str:

@@ -94,8 +94,8 @@ def running_studio(
         if setting.weights:
             link.symlink_to(Path(setting.weights).resolve())
         if setting.xpart_weights:
-            for made in Path(setting.xpart_weights).resolve().iterdir():
-                (weights / made.name).symlink_to(made)
+            for name in ("conditioner", "model", "shapevae"):
+                (weights / name).symlink_to(Path(setting.xpart_weights).resolve() / name)
         if setting.is_simulated:
             vram = {"simulated_gib": SIMULATED_GIB, **vram}
         environment = {f"PARTWISE_VRAM_{key.upper()}": str(value) for key, value in vram.items()}

@@ -250,4 +250,3 @@ def streamed_speed(rows: Sequence[XPartRow], setting: Setting) -> float | None:
     streamed = steps.get(("C", budget))
     resident = steps.get(("B", budget)) or steps.get(("A", None))
     return resident / streamed if resident and streamed else None
-

@@ -15,22 +15,24 @@ _WARM_UP = 3
 
 def matrix_rates(setting: Setting) -> Payload:
     """TFLOP/s of square products of random numbers by type, fp32 without TF32."""
-    place = "cpu" if setting.is_simulated else "cuda"
-    side = setting.pick(_SIDE, 512)
     torch.backends.cuda.matmul.allow_tf32 = False
-    found: Payload = {"side": side}
-    for name, dtype in (("bf16", torch.bfloat16), ("fp32", torch.float32)):
-        one, other = (torch.randn(side, side, device=place).to(dtype) for _ in range(2))
-        out = torch.empty_like(one)
-        seconds = _seconds(lambda: torch.mm(one, other, out=out), place)  # noqa: B023
-        found[name] = round(2 * side**3 / seconds / 1e12, 3)
-        del one, other, out
-    return found
+    side = setting.pick(_SIDE, 512)
+    types = {"bf16": torch.bfloat16, "fp32": torch.float32}
+    place = _place(setting)
+    rates = {name: _matrix_rate(side, dtype, place) for name, dtype in types.items()}
+    return {"side": side, **rates}
+
+
+def _matrix_rate(side: int, dtype: torch.dtype, place: str) -> float:
+    one, other = (torch.randn(side, side, device=place).to(dtype) for _ in range(2))
+    out = torch.empty_like(one)
+    seconds = _seconds(lambda: torch.mm(one, other, out=out), place)
+    return round(2 * side**3 / seconds / 1e12, 3)
 
 
 def send_rate(setting: Setting) -> Payload:
     """GB/s from the host's page-locked memory to the device, in pieces as large as a block."""
-    place = "cpu" if setting.is_simulated else "cuda"
+    place = _place(setting)
     size = setting.pick(256 * MIB, MIB)
     host = torch.empty(size, dtype=torch.uint8, pin_memory=not setting.is_simulated)
     there = torch.empty(size, dtype=torch.uint8, device=place)
@@ -52,3 +54,7 @@ def _seconds(work: Callable[[], object], place: str) -> float:
 def _settle(place: str) -> None:
     if place == "cuda":
         torch.cuda.synchronize()
+
+
+def _place(setting: Setting) -> str:
+    return "cpu" if setting.is_simulated else "cuda"

@@ -197,7 +197,7 @@ def run_xpart(studio: Studio, subject: Subject, ask: Ask) -> XPartRow:
 
 
 class PinnedControl(MemoryControl):
-    """Another control, with the weights' precision as asked for and the first plan's rung chosen."""
+    """Another control, with a precision of the weights; the first plan's rung is chosen, too."""
 
     def __init__(self, control: MemoryControl, precision: str) -> None:
         self._of, self._asked = control, precision
@@ -324,9 +324,7 @@ class _Measured:
 
     def _denoising(self, steps: int, knobs: dict[str, int]) -> float:
         subject, products = self._subject, self._ask.precision
-        ways = sample_options(
-            subject.config, subject.part_count, steps, products, is_gpu=True
-        )
+        ways = sample_options(subject.config, subject.part_count, steps, products, is_gpu=True)
         return next(way.flops for way in ways if dict(way.knobs) == knobs)
 
     def _allocated(self) -> int:

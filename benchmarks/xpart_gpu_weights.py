@@ -27,7 +27,6 @@ from scripts.regenerated_weights import tensor_for
 from scripts.xpart_checkpoint import PublicFile, xpart_files
 
 RADIUS = 0.4  # of the ball; its surface is 2, as the counted places of a part's field expect
-_FREQUENCIES = 8
 _STEEP = 400.0  # of the ball's channel against the noise of the others
 _SPARE_BYTES = 2**30
 _FIELD = "geo_decoder."
@@ -101,7 +100,8 @@ def ball_values(key: str, shape: Sequence[int]) -> NDArray[np.generic]:
     name = key.removeprefix(_FIELD)
     pair = np.array([_STEEP, -_STEEP], dtype=np.float32)
     if name == "query_proj.weight":
-        cosines = COORDINATES + _FREQUENCIES * (COORDINATES + np.arange(COORDINATES))
+        frequencies = (values.shape[1] // COORDINATES - 1) // 2
+        cosines = COORDINATES + frequencies * (COORDINATES + np.arange(COORDINATES))
         values[:2] = 0
         values[:2, cosines] = pair[:, None]
     elif name == "query_proj.bias":

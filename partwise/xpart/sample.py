@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from partwise.core.errors import WeightsError
 from partwise.core.progress import CancelToken, Progress, ProgressCallback, ignore_progress
 from partwise.xpart.attention import ConditionCache
 from partwise.xpart.blocks import Way
@@ -43,7 +44,8 @@ def sample_latents(
     those that change something by default. precision: of matrix products, see `product_dtype`;
     norms, latents and what blocks add up are float32. part_batch: parts at once, 0 for all.
     is_cached: keys and values of the conditions stay on the device from step to step. is_offloaded:
-    conditions and skips stay on the host. Raises `Cancelled` between two blocks.
+    conditions and skips stay on the host. Raises `Cancelled` between two blocks, and `WeightsError`
+    when a step gives something that is no number; it is then not taken.
     """
     stop = min(settings.model_calls, settings.model_calls if stop_step is None else stop_step)
     watch = _Watch(settings.model_calls, progress, cancel or CancelToken())
@@ -63,10 +65,22 @@ def sample_latents(
             latents, float(times[step]), conditions, _on(model, ids), way, check=watch.step(step)
         )
         found = velocity.cpu().numpy()
+        _refuse_no_numbers(found, step, dtype)
         unfinished.put(euler_step(unfinished.latents, found, step, settings.steps))
         del latents, velocity, found  # before the next step's
     watch.finish(stop)
     return unfinished
+
+
+def _refuse_no_numbers(velocity: NDArray[np.float32], step: int, dtype: torch.dtype) -> None:
+    wrong = int((~np.isfinite(velocity)).any(axis=(1, 2)).sum())
+    if wrong:
+        kind = str(dtype).removeprefix("torch.")
+        raise WeightsError(
+            f"Step {step + 1} gave values that are no finite numbers for {wrong} of "
+            f"{len(velocity)} parts, computing in {kind}. Choose weights in bf16 or fp32, or fetch "
+            "the weights again."
+        )
 
 
 @dataclass(frozen=True)

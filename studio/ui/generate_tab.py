@@ -18,6 +18,7 @@ from studio.ui import flows, views
 from studio.ui.errors import as_toast, shown
 from studio.ui.fields import number_field, part_ids_of, whole_number
 from studio.ui.flows import Status, Steps
+from studio.ui.lagging import GENERATE_TAB, Follower, busy_status
 from studio.ui.segment_tab import ACTION, AT_ONCE, BUSY_STATES, JOB, Updates
 from studio.ui.uploads import taken_upload
 from studio.ui.viewer import ViewerAction, build_part_viewer, parse_action
@@ -61,6 +62,16 @@ class _Choice:
         ids = [part.id for part in parts.parts] if parts else []
         return _Choice(self._studio, (ids, self._quality, self.engine, *self._values))
 
+    def offered(self, session: Session) -> "_Choice":
+        """The same; with all parts chosen when they are others than those last chosen from."""
+        document = session.document
+        if document is None or document.parts is None:
+            return self.with_all_of(None)
+        if document.offered is document.parts.face_labels:
+            return self
+        document.offered = document.parts.face_labels
+        return self.with_all_of(document.parts)
+
     def options(self) -> GenerateOptions:
         """The settings of a run; raises `ConfigError` when out of range."""
         steps, resolution, seed, decoding = self._values
@@ -78,9 +89,10 @@ class _Choice:
 class GenerateTab:
     """What the page wires to other tabs.
 
-    filled: the components that `fill` gives values for, for all parts of the session; inputs: what
-    it wants. new_cut: the event after which the parts may be those of a file's boxes. replan: shows
-    the line before the run anew after an event.
+    filled: the components that `fill` gives values for, with the choice of parts that stands, or
+    all parts when they are others; inputs: what it wants. new_cut: the event after which the parts
+    may be those of a file's boxes. replan: shows the line before the run anew after an event. jobs:
+    the events that are jobs. follower: for the jobs of all tabs.
     """
 
     filled: list[Any]
@@ -88,6 +100,8 @@ class GenerateTab:
     fill: Callable[..., tuple[Any, ...]]
     new_cut: Any
     replan: Callable[[Any], None]
+    jobs: list[Any]
+    follower: Follower
 
 
 class _Page:
@@ -161,21 +175,22 @@ class _Page:
 def build_generate_tab(studio: Studio) -> GenerateTab:
     """Build the tab's components and wire their events."""
     page = _Page(studio)
-    _wire_running(page)
+    inputs, filled = page.controls.inputs(), [page.controls.chosen, *page.outputs()]
+    start = _wire_running(page)
     _wire_viewer(page)
     new_cut = _wire_box_file(page)
 
     def fill(request: gr.Request, *values: Any) -> tuple[Any, ...]:
         session = page.session(request)
-        parts = session.document.parts if session.document else None
-        choice = _Choice(studio, values).with_all_of(parts)
-        return (_part_choices(parts), *page.show(session, idle_status(session), choice))
+        choice = _Choice(studio, values).offered(session)
+        listed = _part_choices(session, choice)
+        return (listed, *page.show(session, idle_status(session), choice))
 
     def replan(event: Any) -> None:
-        event.then(page.show_plan, page.controls.inputs(), page.plan, **AT_ONCE)
+        event.then(page.show_plan, inputs, page.plan, **AT_ONCE)
 
-    filled = [page.controls.chosen, *page.outputs()]
-    return GenerateTab(filled, page.controls.inputs(), fill, new_cut, replan)
+    follower = Follower(GENERATE_TAB, page.session, fill, inputs, filled)
+    return GenerateTab(filled, inputs, fill, new_cut, replan, [start, new_cut], follower)
 
 
 def _build_controls(chosen: gr.Dropdown, quality: gr.Radio) -> _Controls:
@@ -223,7 +238,8 @@ def _build_boxes() -> tuple[gr.File, gr.Button, gr.HTML]:
     return upload, reset, note
 
 
-def _wire_running(page: _Page) -> None:
+def _wire_running(page: _Page) -> Any:
+    """Wire the buttons and settings; returns the event of the job."""
     studio, inputs = page.studio, page.controls.inputs()
 
     def close_parts(request: gr.Request, *values: Any) -> Updates:
@@ -243,12 +259,12 @@ def _wire_running(page: _Page) -> None:
         page.session(request).cancel_job()
         return gr.Button(interactive=False)
 
-    page.start.click(close_parts, inputs, page.outputs(), **JOB)
     page.stop.click(cancel, None, page.stop, **AT_ONCE)
     for control in inputs:
         is_typed = isinstance(control, gr.Textbox)  # pasted text comes with no input event
         changed = control.change if is_typed else control.input
         changed(settings_changed, inputs, page.outputs(), **AT_ONCE)
+    return page.start.click(close_parts, inputs, page.outputs(), **JOB)
 
 
 def _wire_viewer(page: _Page) -> None:
@@ -300,21 +316,21 @@ def _after_boxes(
     page: _Page, session: Session, choice: _Choice, taken: TakenBoxes
 ) -> tuple[Any, ...]:
     """The note, the list of parts and all the rest, with the boxes of a file taken."""
-    parts = session.document.parts if session.document else None
-    chosen = choice.with_all_of(parts) if taken.is_new_cut else choice
-    listed = _part_choices(parts) if taken.is_new_cut else gr.skip()
+    chosen = choice.offered(session)
+    listed = _part_choices(session, chosen) if taken.is_new_cut else gr.skip()
     note = views.note_html(taken.message)
     return (note, listed, *page.show(session, idle_status(session), chosen))
 
 
 def idle_status(session: Session) -> Status:
     """What to say when nothing is done here at the moment."""
-    return Status("running" if session.is_busy else "ready")
+    return busy_status(session, GENERATE_TAB) if session.is_busy else Status("ready")
 
 
-def _part_choices(parts: PartSet | None) -> gr.Dropdown:
-    """The list of parts to choose from, all chosen."""
+def _part_choices(session: Session, choice: _Choice) -> gr.Dropdown:
+    """The list of parts to choose from, with those that are chosen."""
+    parts = session.document.parts if session.document else None
     known = parts.parts if parts else ()
     return gr.Dropdown(
-        choices=[(part.name, part.id) for part in known], value=[part.id for part in known]
+        choices=[(part.name, part.id) for part in known], value=list(choice.part_ids(session))
     )

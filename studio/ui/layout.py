@@ -46,7 +46,7 @@ def build_page(studio: Studio) -> gr.Blocks:
                     segment.replan(changed)
                     generate.replan(changed)
                 for finished in build_weights_panel(studio).finished:
-                    segment.refresh(finished)
+                    segment.refresh(finished.then)
                     generate.replan(finished)
                     finished.then(lambda: _header(studio), None, header, **AT_ONCE)
                 zerogpu.build_gpu_probe()
@@ -61,7 +61,7 @@ def build_page(studio: Studio) -> gr.Blocks:
 
 def _build_tabs(studio: Studio) -> tuple[SegmentTab, GenerateTab]:
     with gr.Tabs() as tabs:
-        with gr.Tab("Segment", id="segment"):
+        with gr.Tab("Segment", id="segment") as segment_page:
             segment = build_segment_tab(studio)
         with gr.Tab("Generate", id="generate") as generate_page:
             generate = build_generate_tab(studio)
@@ -71,7 +71,10 @@ def _build_tabs(studio: Studio) -> tuple[SegmentTab, GenerateTab]:
 
     segment.send.click(send, generate.inputs, [tabs, *generate.filled], **AT_ONCE)
     generate_page.select(generate.fill, generate.inputs, generate.filled, **AT_ONCE)
-    segment.refresh(generate.new_cut)
+    segment.refresh(segment_page.select)  # boxes and closed parts change its files' addresses
+    segment.refresh(generate.new_cut.then)
+    for follower in (segment.follower, generate.follower):
+        follower.follow([*segment.jobs, *generate.jobs], **AT_ONCE)
     return segment, generate
 
 

@@ -23,6 +23,7 @@ from studio.ui import examples, flows, views
 from studio.ui.errors import as_toast, shown
 from studio.ui.fields import number_field, whole_number
 from studio.ui.flows import Status, Steps
+from studio.ui.lagging import SEGMENT_TAB, Follower, busy_status
 from studio.ui.uploads import taken_upload
 from studio.ui.viewer import build_part_viewer, parse_action
 from studio.workflow import Studio
@@ -53,13 +54,17 @@ ACTION: dict[str, Any] = JOB | {"trigger_mode": "multiple"}
 class SegmentTab:
     """What the page wires to other tabs.
 
-    refresh: shows all of the tab anew after an event; replan: the line before the run alone.
+    refresh: shows all of the tab anew when an event comes that it is given the listener of; replan:
+    the line before the run alone, after an event. jobs: the events that are jobs. follower: for the
+    jobs of all tabs.
     """
 
     viewer: gr.HTML
     send: gr.Button
-    refresh: Callable[[Any], None]
+    refresh: Callable[[Callable[..., Any]], None]
     replan: Callable[[Any], None]
+    jobs: list[Any]
+    follower: Follower
 
 
 @dataclass(frozen=True)
@@ -192,14 +197,22 @@ def build_segment_tab(studio: Studio) -> SegmentTab:
         )
         cards = examples.build_cards()
     page = _Page(studio)
-    _wire_opening(page, upload, cards)
-    refresh = _wire_cutting(page)
-    _wire_edits(page)
+    inputs = page.controls.inputs()
+
+    def show(request: gr.Request, *values: Any) -> tuple[Any, ...]:
+        session, choice = page.session(request), _Choice(studio, values)
+        return page.show(session, idle_status(session, choice), choice)
+
+    jobs = [*_wire_opening(page, upload, cards), _wire_cutting(page, show), _wire_edits(page)]
+
+    def refresh(listen: Callable[..., Any]) -> None:
+        listen(show, inputs, page.outputs(), **AT_ONCE)
 
     def replan(event: Any) -> None:
-        event.then(page.show_plan, page.controls.inputs(), page.plan, **AT_ONCE)
+        event.then(page.show_plan, inputs, page.plan, **AT_ONCE)
 
-    return SegmentTab(page.viewer, page.send, refresh, replan)
+    follower = Follower(SEGMENT_TAB, page.session, show, inputs, page.outputs())
+    return SegmentTab(page.viewer, page.send, refresh, replan, jobs, follower)
 
 
 def _build_controls(preset: gr.Radio) -> _Controls:
@@ -248,7 +261,8 @@ def _build_controls(preset: gr.Radio) -> _Controls:
     )  # fmt: skip
 
 
-def _wire_opening(page: _Page, upload: gr.File, cards: gr.HTML) -> None:
+def _wire_opening(page: _Page, upload: gr.File, cards: gr.HTML) -> list[Any]:
+    """Wire the ways to open a mesh; returns their events."""
     studio = page.studio
 
     def open_upload(path: str, request: gr.Request, *values: Any) -> Updates:
@@ -267,12 +281,14 @@ def _wire_opening(page: _Page, upload: gr.File, cards: gr.HTML) -> None:
         yield from page.play(page.session(request), _Choice(studio, values), steps)
 
     inputs = page.controls.inputs()
-    upload.upload(open_upload, [upload, *inputs], [upload, *page.outputs()], **JOB)
-    cards.select(open_example, inputs, page.outputs(), **JOB)
+    return [
+        upload.upload(open_upload, [upload, *inputs], [upload, *page.outputs()], **JOB),
+        cards.select(open_example, inputs, page.outputs(), **JOB),
+    ]
 
 
-def _wire_cutting(page: _Page) -> Callable[[Any], None]:
-    """Wire the buttons and settings; returns what shows the plan anew after an event."""
+def _wire_cutting(page: _Page, show: Callable[..., tuple[Any, ...]]) -> Any:
+    """Wire the buttons and settings; returns the event of the job."""
     studio, controls = page.studio, page.controls
 
     def cut(request: gr.Request, *values: Any) -> Updates:
@@ -283,28 +299,21 @@ def _wire_cutting(page: _Page) -> Callable[[Any], None]:
 
         yield from page.play(session, choice, steps())
 
-    def settings_changed(request: gr.Request, *values: Any) -> tuple[Any, ...]:
-        session, choice = page.session(request), _Choice(studio, values)
-        return page.show(session, idle_status(session, choice), choice)
-
     def cancel(request: gr.Request) -> gr.Button:
         page.session(request).cancel_job()
         return gr.Button(interactive=False)
 
-    page.start.click(cut, controls.inputs(), page.outputs(), **JOB)
     page.stop.click(cancel, None, page.stop, **AT_ONCE)
     for control in controls.inputs():
         is_typed = isinstance(control, gr.Textbox)  # pasted text comes with no input event
         changed = control.change if is_typed else control.input
-        changed(settings_changed, controls.inputs(), page.outputs(), **AT_ONCE)
-
-    def refresh(event: Any) -> None:
-        event.then(settings_changed, controls.inputs(), page.outputs(), **AT_ONCE)
-
-    return refresh
+        changed(show, controls.inputs(), page.outputs(), **AT_ONCE)
+    return page.start.click(cut, controls.inputs(), page.outputs(), **JOB)
 
 
-def _wire_edits(page: _Page) -> None:
+def _wire_edits(page: _Page) -> Any:
+    """Wire what is done in the viewer; returns the event, which may be a job."""
+
     def act(event: gr.EventData, request: gr.Request, *values: Any) -> Updates:
         session, choice = page.session(request), _Choice(page.studio, values)
         try:
@@ -326,14 +335,14 @@ def _wire_edits(page: _Page) -> None:
 
         yield from page.play(session, choice, steps())
 
-    page.viewer.submit(act, page.controls.inputs(), page.outputs(), **ACTION)
+    return page.viewer.submit(act, page.controls.inputs(), page.outputs(), **ACTION)
 
 
 def idle_status(session: Session, choice: _Choice) -> Status:
     """What to say when nothing runs: ready, done, or that the settings changed since the run."""
     document = session.document
     if session.is_busy:
-        return Status("running")
+        return busy_status(session, SEGMENT_TAB)
     try:
         options = choice.options()
     except ConfigError as err:

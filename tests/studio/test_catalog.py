@@ -82,13 +82,6 @@ def test_the_neural_engine_runs_as_soon_as_its_weights_are_there(
     assert engines.choose(SEGMENT, "geometric").name == "geometric"
 
 
-def test_weights_without_an_engine_change_the_reason(engines: Engines, tmp_path: Path) -> None:
-    write_weights(tmp_path, "xpart")
-    assert "does not run X-Part here" in engines.choose(GENERATE).reason
-    with pytest.raises(WeightsError, match="no X-Part engine yet"):
-        engines.choose(GENERATE, "xpart")
-
-
 def test_what_would_take_too_long_is_not_chosen_but_can_be_asked_for(
     engines: Engines, tmp_path: Path
 ) -> None:
@@ -102,11 +95,20 @@ def test_what_would_take_too_long_is_not_chosen_but_can_be_asked_for(
 def test_on_a_zerogpu_space_it_is_refused_with_the_reason(
     engines: Engines, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_weights(tmp_path, "p3sam")
-    monkeypatch.setenv("SPACES_ZERO_GPU", "true")
-    assert engines.choose(SEGMENT).name == "geometric"
-    with pytest.raises(WeightsError, match="ZeroGPU"):
-        engines.choose(SEGMENT, "p3sam")
+    for name, job in (("p3sam", SEGMENT), ("xpart", GENERATE)):
+        write_weights(tmp_path, name)
+        monkeypatch.setenv("SPACES_ZERO_GPU", "true")
+        assert engines.choose(job).name == "geometric"
+        with pytest.raises(WeightsError, match="ZeroGPU"):
+            engines.choose(job, name)
+
+
+def test_one_of_three_files_is_not_enough(engines: Engines, tmp_path: Path) -> None:
+    write_weights(tmp_path, "xpart")
+    assert engines.choose(GENERATE).name == "xpart"
+    (tmp_path / "shapevae" / "shapevae.safetensors").unlink()
+    with pytest.raises(WeightsError, match="It needs shapevae/shapevae.safetensors"):
+        engines.choose(GENERATE, "xpart")
 
 
 @pytest.mark.parametrize(
@@ -125,9 +127,14 @@ def test_an_engine_that_does_not_exist_for_the_job_is_refused(engines: Engines, 
         engines.choose(SEGMENT, name)
 
 
-def test_the_manager_lists_both_models_as_not_available(engines: Engines) -> None:
+def test_the_manager_lists_all_components_as_not_available(engines: Engines) -> None:
     components = engines.manager.get_status().components
-    assert [component.name for component in components] == ["p3sam", "xpart"]
+    assert [component.name for component in components] == [
+        "p3sam",
+        "xpart.conditioner",
+        "xpart.dit",
+        "xpart.vae",
+    ]
     assert {component.state for component in components} == {ComponentState.UNAVAILABLE}
     with pytest.raises(WeightsError, match="weights not present"), engines.manager.use("p3sam"):
         pass
