@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return int(options.command(options))
     except KeyboardInterrupt:
-        print("Cancelled. Nothing was written.", file=sys.stderr)
+        print("Cancelled. Files that were written before stay.", file=sys.stderr)
         return 130
     except BrokenPipeError:  # whoever read on has read enough, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -7,7 +7,8 @@ Use: python benchmarks/gpu.py [--quick] [--only SECTION] [--out FILE] [--machine
 
 Each section has a process of its own and a time limit; one that fails is noted, and the others go
 on. Without a GPU a simulated one of 8 GiB stands in, with reduced sizes; then seconds and copies
-mean nothing. With --only no file is written unless --out names one. X-Part's weights take 9.04 GB
+mean nothing. With --only no file is written unless --out names one; sections that it has already
+stay in it. X-Part's weights take 9.04 GB
 of disk: DIR has them or gets them; without it they are gone after the run.
 """
 
@@ -152,8 +153,9 @@ def with_xpart(setting: Setting, folder: Path) -> Setting:
     place = Path(setting.xpart_weights or folder / "xpart")
     if is_there(place, is_tiny=setting.is_small):
         return replace(setting, xpart_weights=str(place))
+    processes = setting.pick(os.cpu_count() or 1, 1)
     try:
-        made = write_weights(place, is_tiny=setting.is_small)
+        made = write_weights(place, is_tiny=setting.is_small, processes=processes)
     except (AppError, OSError) as err:
         say(f"X-Part's weights cannot be written: {err}")
         return replace(setting, xpart_weights="")
@@ -251,11 +253,27 @@ def summary(figures: Payload) -> str:
     return "; ".join([*words, *(f"missed: {one}" for one in missed)])
 
 
+def merged(payload: Payload, path: Path | None) -> Payload:
+    """With the other sections of a file that the same machine has written in the same setting."""
+    if path is None or not path.is_file():
+        return payload
+    old: Payload = json.loads(path.read_text(encoding="utf-8"))
+    same = ("device", "is_quick")
+    known = old.get("gpu", {})
+    if old.get("machine") != payload["machine"] or any(
+        known.get(key) != payload["gpu"][key] for key in same
+    ):
+        return payload
+    sections = {**known["sections"], **payload["gpu"]["sections"]}
+    return {**payload, "gpu": {**payload["gpu"], "sections": sections}}
+
+
 def _write(payload: Payload, options: argparse.Namespace) -> None:
     if options.out is None and options.only:
         say(json.dumps(payload, indent=1, ensure_ascii=False))
         return
     quick = readme.QUICK if options.quick else ""
+    payload = merged(payload, options.out) if options.only else payload
     path = options.out or RESULTS / f"{file_stem(payload['machine'])}.gpu{quick}.json"
     say(f"Written: {write_result(path.parent, path.stem, payload).name}")
 

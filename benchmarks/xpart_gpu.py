@@ -1,10 +1,12 @@
 """X-Part on a GPU: strategies A to D under budgets, seconds and FLOP/s of each stage, streaming.
 
-Full-size regenerated weights, ten parts of an example, few steps, two parts decoded at 512. After
-every run all that is known so far is printed, so that a section that is ended still has its rows.
+Full-size regenerated weights, ten parts of an example, few steps, decoding at 512: all parts in the
+first run, one in the others. After every run all that is known so far is printed, so that a section
+that is ended still has its rows.
 """
 
 import json
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -24,12 +26,16 @@ from benchmarks.gpu_setting import (
     running_studio,
 )
 from benchmarks.xpart_gpu_rates import matrix_rates, send_rate
-from benchmarks.xpart_gpu_run import STRATEGIES, Ask, Subject, XPartRow, run_xpart
+from benchmarks.xpart_gpu_rows import Ask, XPartRow
+from benchmarks.xpart_gpu_run import FAULTS, STRATEGIES, Subject, run_xpart
+from lazy_partformer import VAE
+from model_manager import Placement
 from partwise.core.errors import AppError
 from partwise.core.progress import CancelToken, ignore_progress
 from partwise.geometric.complete import closed_count
 from partwise.geometry.aabb import part_aabbs
 from partwise.vram.peaks import MeasuredPeaks
+from partwise.xpart.cost_surfaces import query_flops
 from partwise.xpart.prepare import prepare_parts
 from partwise.xpart.settings import XPartSettings
 from studio import xpart
@@ -43,14 +49,14 @@ SECTION_S = 400.0  # after which no run begins
 _EXAMPLE = "chair"
 _STEPS = 7  # the last of which is not computed
 _EXACT_STEPS = 4
-_DECODED = 2
-_CARD_GIB = 8.0  # a card as people have
-_BUDGETS_GIB = (8.0, 24.0, 12.0, 4.0)
-_SMALL_BUDGETS_GIB = (0.95, 1.2, 1.0, 0.9)  # of which a context and the reserve take most
+_DECODED = 1  # in all runs but the first, which decodes every part
+_BUDGETS_GIB = (8.0, 24.0, 12.0, 4.0)  # first a card as people have, for speed
+_SMALL_BUDGETS_GIB = (2.0, 1.0)
+_SIMULATED_BUDGETS_GIB = (0.5, 0.48)  # of which a context takes most
 _STREAMED_SPEED = 0.7
 _OVER = 1.1  # of what was planned, at most
 _EXACT = 1e-5
-_RUN_S = 60.0
+_RUN_S = 90.0
 
 
 class UnlearnedPeaks(MeasuredPeaks):
@@ -74,6 +80,8 @@ class UnlearnedPeaks(MeasuredPeaks):
 def measure_xpart(setting: Setting) -> Payload:
     """All runs, in the order of what they are worth; rows that fail say why."""
     ends = time.monotonic() + SECTION_S
+    if not setting.xpart_weights:
+        raise AppError("There are no weights of X-Part. Name a folder with --xpart-weights.")
     with running_studio(setting) as studio:
         memory = replace(studio.memory, peaks=UnlearnedPeaks())
         watched = replace(studio, engines=replace(studio.engines, memory=memory))
@@ -92,7 +100,6 @@ class _Section:
             "parts": PARTS,
             "steps": self._settings(_STEPS).model_calls,
             "octree_resolution": self._settings(_STEPS).octree_resolution,
-            "parts_decoded": _DECODED,
         }
         self._rows: list[XPartRow] = []
 
@@ -105,14 +112,28 @@ class _Section:
         self._found["prepare_s"] = round(time.perf_counter() - started, 2)
         self._run(replace(subject, settings=self._settings(3), decoded=1), Ask("A"))  # libraries
         self._found["first_run"] = self._rows.pop().to_json()
-        for ask in asks(self._budgets(), self._total_gib()):
+        self._run(replace(subject, decoded=PARTS), Ask("A"))
+        for ask in asks(budgets_of(self._setting), self._total_gib()):
             self._run(subject, ask)
+        self._add("field", lambda: self._field(subject))
         self._add("exact", lambda: self._exactly(subject))
         self._add("application", self._application)
         return self._found
 
-    def _budgets(self) -> tuple[float, ...]:
-        return _SMALL_BUDGETS_GIB if self._setting.is_small else _BUDGETS_GIB
+    def _field(self, subject: Subject) -> Payload:
+        """Places of a part's field alone, without the search for its surface."""
+        count = self._setting.pick(2_000_000, 20_000)
+        with self._studio.manager.use(VAE, Placement("bf16")) as lease:
+            seconds = lease.call("benchmarks.xpart_gpu_rates:ask_field", count)
+        self._studio.manager.unload(VAE)
+        rate = count * query_flops(subject.config.vae) / seconds / 1e12
+        best = self._found.get("matrix_tflop_s", {}).get("bf16")
+        return {
+            "places": count,
+            "s": round(seconds, 4),
+            "tflop_s": round(rate, 4),
+            "share_of_matrix_rate": round(rate / best, 4) if best else None,
+        }
 
     def _total_gib(self) -> float:
         return required_total(self._studio.memory.device.read()) / 2**30
@@ -137,8 +158,7 @@ class _Section:
         row = XPartRow(ask, "not run: the section's time is over")
         if left > 0:
             row = run_xpart(self._studio, subject, replace(ask, limit_s=min(_RUN_S, left)))
-        base = self._rows[0].latents if self._rows else None
-        self._rows.append(row.compared(base))
+        self._rows.append(row.compared(self._rows))
         self._tell()
         return self._rows[-1]
 
@@ -164,10 +184,14 @@ class _Section:
             return {"outcome": "not run: the section's time is over"}
         ids = tuple(range(PARTS))
         job = xpart.Job(self._document.source, self._aabbs, ids, self._settings(_STEPS))
-        started = time.perf_counter()
-        made = xpart.generate(
-            job, self._studio.engines, Watch(ignore_progress, CancelToken()), lambda part: None
-        )
+        started, cancel = time.perf_counter(), CancelToken()
+        alarm = threading.Timer(left, cancel.cancel)
+        alarm.start()
+        try:
+            watch = Watch(ignore_progress, cancel)
+            made = xpart.generate(job, self._studio.engines, watch, lambda part: None)
+        finally:
+            alarm.cancel()
         return {
             "outcome": "ran",
             "s": round(time.perf_counter() - started, 2),
@@ -181,7 +205,7 @@ class _Section:
         """Measure something; what goes wrong is noted, and the rest goes on."""
         try:
             self._found[name] = measure()
-        except (AppError, RuntimeError) as err:
+        except FAULTS as err:
             self._found[name] = {"outcome": f"{type(err).__name__}: {err}".split("\n")[0]}
         self._tell()
 
@@ -192,9 +216,16 @@ class _Section:
         say(json.dumps(self._found))
 
 
+def budgets_of(setting: Setting) -> tuple[float, ...]:
+    """The budgets in GiB; the first is the one that speeds are compared in."""
+    if setting.is_simulated:
+        return _SIMULATED_BUDGETS_GIB
+    return _SMALL_BUDGETS_GIB if setting.is_small else _BUDGETS_GIB
+
+
 def asks(budgets: Sequence[float], total_gib: float) -> Iterator[Ask]:
-    """Every run: without a limit, then by budget what is the most likely to fit first."""
-    yield from (Ask(name) for name in STRATEGIES)
+    """Every run after A without a limit; in a budget what is the most likely to fit is first."""
+    yield from (Ask(name) for name in STRATEGIES if name != "A")
     for budget in budgets:
         if budget <= total_gib:
             yield from (Ask(name, budget) for name in reversed(STRATEGIES))
@@ -231,17 +262,23 @@ def judge(rows: Sequence[XPartRow], setting: Setting) -> Payload:
         "held_of_planned": figure(max(over, default=None), _OVER),
         "held_of_budget": figure(max(within, default=None), 1.0),
         "nothing_left": claim(
-            not any(row.left_bytes for row in ran) if ran else None, "no tensor after a run"
+            all((row.left_bytes or 0) <= 0 for row in ran) if ran else None,
+            "no tensor after a run",
         ),
         "retries": sum(row.retry_count for row in rows),
-        "largest_difference": max((row.difference or 0.0 for row in ran), default=None),
+        "largest_relative_difference": max((row.relative or 0.0 for row in ran), default=None),
+        "largest_difference_of_same_batches": max(
+            (row.twin_difference or 0.0 for row in ran), default=None
+        ),
     }
 
 
 def streamed_speed(rows: Sequence[XPartRow], setting: Setting) -> float | None:
-    """Steps by blocks on a card of 8 GiB, of those of resident weights; in the same budget if
-    these fit there."""
-    budget = _SMALL_BUDGETS_GIB[0] if setting.is_small else _CARD_GIB
+    """How fast steps by blocks are within the first budget, of the speed with resident weights.
+
+    Of these in the same budget where they fit, else without one.
+    """
+    budget = budgets_of(setting)[0]
     steps = {
         (row.ask.strategy, row.ask.budget_gib): row.stages["sample"].step_s
         for row in rows

@@ -1,16 +1,21 @@
-"""What the card can do: matrix products in bf16 and fp32, and copies from page-locked memory."""
+"""What the card can do: matrix products, copies from page-locked memory, places of a field."""
 
 import time
 from collections.abc import Callable
 
+import numpy as np
 import torch
 
 from benchmarks.common import Payload
 from benchmarks.gpu_setting import MIB, Setting
+from partwise.core.progress import CancelToken, ProgressCallback
+from partwise.xpart.decode import PartField
+from partwise.xpart.vae import ShapeDecoder
 
 _SIDE = 8192
 _ROUNDS = 10
 _WARM_UP = 3
+_QUERIES = 32768  # at once
 
 
 def matrix_rates(setting: Setting) -> Payload:
@@ -38,6 +43,26 @@ def send_rate(setting: Setting) -> Payload:
     there = torch.empty(size, dtype=torch.uint8, device=place)
     seconds = _seconds(lambda: there.copy_(host, non_blocking=True), place)
     return {"piece_mib": size / MIB, "value": round(size / seconds / 1e9, 2)}
+
+
+def ask_field(
+    model: ShapeDecoder,
+    count: int,
+    *,
+    progress: ProgressCallback,
+    cancel: CancelToken | None = None,
+) -> float:
+    """Seconds for so many random places of one part's field, in bf16; called under a lease."""
+    generator = np.random.default_rng(0)
+    config = model.config
+    latents = generator.standard_normal((config.num_latents, config.embed_dim), dtype=np.float32)
+    places = generator.uniform(-1, 1, (count, 3)).astype(np.float32)
+    check = (cancel or CancelToken()).raise_if_cancelled
+    field = PartField(model, latents, dtype=torch.bfloat16, query_chunk=_QUERIES, check=check)
+    field(places[:_QUERIES])
+    started = time.perf_counter()
+    field(places)  # what it gives lies on the host, so that it is over then
+    return time.perf_counter() - started
 
 
 def _seconds(work: Callable[[], object], place: str) -> float:

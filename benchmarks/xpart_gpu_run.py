@@ -8,14 +8,14 @@ import re
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.common import Payload
-from benchmarks.gpu_setting import events_since, in_mib
+from benchmarks.gpu_setting import events_since
+from benchmarks.xpart_gpu_rows import Ask, StageFigures, XPartRow
 from lazy_partformer import CONDITION, DECODE, SAMPLE, LazyPartFormer, Watch
 from partwise.core.errors import AppError, Cancelled, MemoryBudgetError
 from partwise.core.progress import CancelToken, Progress, ProgressCallback, ignore_progress
@@ -36,6 +36,9 @@ from studio.xpart_need import Run, need_of
 
 T = TypeVar("T")
 Rungs = tuple[Rung, ...]
+
+# Of a row; the others are worth having whatever is wrong with it. torch's are RuntimeErrors.
+FAULTS = (AppError, RuntimeError, ValueError, TypeError, AttributeError, LookupError, OSError)
 
 _NOTHING = np.empty((0, 3), dtype=np.int64)
 _NOT_DECODED = RawSurface(_NOTHING.astype(np.float64), _NOTHING, 0)
@@ -73,112 +76,6 @@ class Subject:
         return len(self.prepared.kept)
 
 
-@dataclass(frozen=True)
-class Ask:
-    """Which run. budget_gib: None = what is free."""
-
-    strategy: str
-    budget_gib: float | None = None
-    precision: str = "bf16"
-    limit_s: float = 60.0
-
-
-@dataclass(frozen=True)
-class StageFigures:
-    """One stage. Bytes: allocated and reserved by torch at its peak, what the plan counted with.
-
-    flops: counted for what was computed. step_s: of a later step, where the stage has steps.
-    """
-
-    seconds: float
-    flops: float
-    knobs: dict[str, int]
-    planned_bytes: int
-    activation_bytes: int
-    allocated_bytes: int | None
-    reserved_bytes: int | None
-    step_s: float | None = None
-    step_flops: float | None = None
-
-    @property
-    def rate(self) -> float:
-        """FLOP a second; of a later step, where there are several."""
-        if self.step_s and self.step_flops:
-            return self.step_flops / self.step_s
-        return self.flops / self.seconds
-
-    def to_json(self) -> Payload:
-        """For the result file."""
-        return {
-            "s": round(self.seconds, 3),
-            "step_s": None if self.step_s is None else round(self.step_s, 4),
-            "tflop": round(self.flops / 1e12, 4),
-            "tflop_s": round(self.rate / 1e12, 4),
-            "knobs": self.knobs,
-            "planned_mib": in_mib(self.planned_bytes),
-            "activations_mib": in_mib(self.activation_bytes),
-            "peak_allocated_mib": in_mib(self.allocated_bytes),
-            "peak_reserved_mib": in_mib(self.reserved_bytes),
-        }
-
-
-@dataclass(frozen=True)
-class XPartRow:
-    """How a run went. held_bytes: at its peak, context included; left_bytes: of tensors after it.
-
-    outcome: “ran”, else what a person was told. latents: (P, T, C) float32.
-    """
-
-    ask: Ask
-    outcome: str
-    plan: Plan | None = None
-    words: str = ""
-    stages: dict[str, StageFigures] = field(default_factory=dict)
-    load_s: float = 0.0
-    elapsed_s: float = 0.0
-    retry_count: int = 0
-    held_bytes: int | None = None
-    left_bytes: int | None = None
-    query_count: int = 0
-    latents: NDArray[np.float32] | None = None
-    difference: float | None = None
-
-    @property
-    def is_run(self) -> bool:
-        """Whether it ran to its end."""
-        return self.outcome == "ran"
-
-    def compared(self, other: NDArray[np.float32] | None) -> "XPartRow":
-        """With the largest difference of any latent from another run's, where both have some."""
-        if self.latents is None or other is None:
-            return self
-        return replace(self, difference=float(np.abs(self.latents - other).max()))
-
-    def to_json(self) -> Payload:
-        """For the result file."""
-        planned = self.plan.peak_bytes if self.plan else None
-        return {
-            "strategy": self.ask.strategy,
-            "budget_gib": self.ask.budget_gib,
-            "precision": self.ask.precision,
-            "outcome": self.outcome,
-            "rung": self.plan.rung.value if self.plan else None,
-            "streaming": self.plan.streaming if self.plan else None,
-            "plan": self.words,
-            "retries": self.retry_count,
-            "s": round(self.elapsed_s, 2),
-            "load_s": round(self.load_s, 2),
-            "stages": {name: stage.to_json() for name, stage in self.stages.items()},
-            "queries": self.query_count,
-            "planned_mib": in_mib(planned),
-            "peak_held_mib": in_mib(self.held_bytes),
-            "held_of_planned": _ratio(self.held_bytes, planned),
-            "held_of_budget": _ratio(self.held_bytes, (self.ask.budget_gib or 0) * 2**30),
-            "left_mib": in_mib(self.left_bytes),
-            "latents_difference": self.difference,
-        }
-
-
 def run_xpart(studio: Studio, subject: Subject, ask: Ask) -> XPartRow:
     """Condition, denoise and decode; what goes wrong is the row's outcome.
 
@@ -189,7 +86,7 @@ def run_xpart(studio: Studio, subject: Subject, ask: Ask) -> XPartRow:
     try:
         control.set_budget(ask.budget_gib)
         return _Measured(studio, subject, ask).run()
-    except (AppError, RuntimeError) as err:  # torch's errors are RuntimeErrors
+    except FAULTS as err:
         said = str(err).strip().split("\n")[0]
         return XPartRow(ask, f"{type(err).__name__}: {said}", elapsed_s=_since(started))
     finally:
@@ -363,8 +260,8 @@ class StepClock:
     def __call__(self, progress: Progress) -> None:
         """Hear of progress."""
         found = re.match(r"step (\d+) of", progress.detail)
-        if found:
-            self._begun.setdefault(int(found[1]), self._clock())
+        if found and int(found[1]) not in self._begun:
+            self._begun[int(found[1])] = self._clock()
 
     @property
     def later_s(self) -> float | None:
@@ -424,7 +321,3 @@ class _Followed:
 
 def _since(started: float) -> float:
     return time.perf_counter() - started
-
-
-def _ratio(value: float | None, of: float | None) -> float | None:
-    return round(value / of, 4) if value and of else None

@@ -6,7 +6,6 @@ all other matrices are dense, as ever, so that time and memory are those of a re
 """
 
 import math
-import os
 import shutil
 import time
 from collections.abc import Iterator, Sequence
@@ -43,27 +42,24 @@ class _Piece:
     dtype: str
 
 
-def write_weights(folder: Path, *, is_tiny: bool, processes: int | None = None) -> Payload:
-    """Write the set into a folder; what it took.
-
-    Raises `AppError` where the disk has no room for it.
-    """
+def write_weights(folder: Path, *, is_tiny: bool, processes: int = 1) -> Payload:
+    """Write the set into a folder; what it took. Raises `AppError` without room on the disk."""
     files = xpart_files(is_tiny=is_tiny)
     needed = sum(file_bytes(file.shapes, file.dtype) for file in files)
     require_room(folder, needed)
-    started, count = time.perf_counter(), processes or os.cpu_count() or 1
+    started = time.perf_counter()
     pieces = [piece for file in files for piece in _begin(folder, file)]
     pieces.sort(key=lambda piece: -math.prod(piece.shape))
-    if is_tiny or count == 1:
+    if processes == 1:
         for piece in pieces:
             _write(piece)
     else:
-        with ProcessPoolExecutor(count, get_context("spawn")) as pool:
+        with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
             for _ in pool.map(_write, pieces, chunksize=1):
                 pass
     return {
         "bytes": needed,
-        "processes": count,
+        "processes": processes,
         "write_s": round(time.perf_counter() - started, 1),
     }
 

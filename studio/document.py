@@ -93,6 +93,7 @@ class Document:
     missing: Mapping[int, str] = field(default_factory=dict)
     offered: NDArray[np.int32] | None = None
     lock: threading.RLock = field(default_factory=threading.RLock)
+    _drawing: threading.Lock = field(default_factory=threading.Lock)
     _remembered: dict[str, tuple[int, Any]] = field(default_factory=dict)
     _pictures: dict[Hashable, tuple[object, Any]] = field(default_factory=dict)
     _candidates: tuple[int, Candidates | None] = (-1, None)
@@ -151,9 +152,9 @@ class Document:
     def drawn(self, wanted: Iterable[tuple[Hashable, object, Callable[[], T]]]) -> list[T]:
         """What each `make` of (name, of, make) gives, or gave at the last call for the same `of`.
 
-        What is no more wanted is forgotten.
+        What is no more wanted is forgotten. Takes long for large meshes, so not under `lock`.
         """
-        with self.lock:
+        with self._drawing:
             kept: dict[Hashable, tuple[object, Any]] = {}
             for name, of, make in wanted:
                 before = self._pictures.get(name)
@@ -209,6 +210,10 @@ class Document:
     def _set_boxes(self, boxes: Mapping[int, NDArray[np.float64]]) -> None:
         self.history[-1] = replace(self.history[-1], boxes=boxes)
         self.revision += 1
+
+    def follow(self, before: "Document") -> None:
+        """Take the place of another document: no revision of that one comes again."""
+        self.revision = self.picture_revision = before.revision + 1
 
     def _require_parts(self) -> PartSet:
         if self.parts is None:

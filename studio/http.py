@@ -97,28 +97,40 @@ def _file(studio: Studio) -> Callable[[Request], Response]:
         session = studio.workspace.by_capability(where["capability"])
         if session is None or session.document is None:
             return PlainTextResponse("This file is gone: its page was closed.\n", status_code=404)
-        document = session.document
-        with document.lock:
-            is_view = where["name"] == VIEW
-            present = document.picture_revision if is_view else document.revision
-            if where["revision"] != present:
-                text = "This result was replaced by a newer one. Use the links on the page.\n"
-                return PlainTextResponse(text, status_code=410)
-            try:
-                content = _content(document, where["kind"], where["name"])
-            except KeyError:
-                return PlainTextResponse("There is no such file.\n", status_code=404)
+        is_view = where["name"] == VIEW
+        try:
+            content = _content(session.document, where["kind"], where["name"], where["revision"])
+        except KeyError:
+            return PlainTextResponse("There is no such file.\n", status_code=404)
+        except _Replaced:
+            text = "This result was replaced by a newer one. Use the links on the page.\n"
+            return PlainTextResponse(text, status_code=410)
         is_download = not is_view and where["kind"] != results.MASKS
         return file_response(content, where["name"], is_download=is_download)
 
     return file
 
 
-def _content(document: Document, kind: str, name: str) -> bytes:
-    if kind == results.MASKS:
-        return results.mask_glb(document, name)
-    if kind not in (results.INPUT, results.PARTS, results.COMPLETED):
+class _Replaced(Exception):
+    """The file is of an earlier state of the document."""
+
+
+def _content(document: Document, kind: str, name: str, revision: int) -> bytes:
+    """A file of the document as it stood at a revision; a picture may be newer than asked for.
+
+    While parts are being made a picture is often replaced before a slow machine has drawn it; with
+    none but the newest allowed, there would be none at all.
+    """
+    is_mask = kind == results.MASKS
+    if not is_mask and kind not in (results.INPUT, results.PARTS, results.COMPLETED):
         raise KeyError(kind)
-    if name == VIEW:
+    if name == VIEW and not is_mask:
+        if revision > document.picture_revision:
+            raise _Replaced
         return results.view_glb(document, kind)
-    return results.download(document, kind, name)
+    with document.lock:
+        if revision != document.revision:
+            raise _Replaced
+        if is_mask:
+            return results.mask_glb(document, name)
+        return results.download(document, kind, name)

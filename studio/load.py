@@ -10,6 +10,7 @@ import numpy as np
 from partwise.core.errors import MeshError
 from partwise.core.progress import CancelToken, Progress, ProgressCallback
 from partwise.core.worker import WorkerPool
+from partwise.geometry.aabb_file import BAD_NPY_HEADER
 from partwise.geometry.mesh_io import MeshLimits, SourceMesh, load_mesh
 from studio.catalog import SEGMENT
 from studio.document import Document, Part, PartSet, Run
@@ -50,7 +51,7 @@ def read_labels(path: Path, mesh: SourceMesh, *, name: str | None = None) -> tup
     try:
         _check_magic(path)
         labels = np.load(path, mmap_mode="r", allow_pickle=False)  # no more than the header yet
-    except (OSError, ValueError, EOFError, OverflowError) as err:
+    except (OSError, EOFError, *BAD_NPY_HEADER) as err:
         raise MeshError(
             f"{name} is not a readable .npy file. Give the face_ids.npy of a segmentation."
         ) from err

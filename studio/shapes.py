@@ -87,10 +87,13 @@ def view_glb(document: Document, kind: str) -> bytes:
     that could not be closed, or are not yet. Closed parts with too many faces are simplified.
     """
     if kind == COMPLETED:
-        return write_parts_glb(document.drawn(_closed_pictures(document)), is_shaded=True)
-    exports = [export_of(shape, kind) for shape in shapes_of(document, kind)]
-    if kind == PARTS:
-        exports += _uncovered(document)
+        with document.lock:
+            wanted = list(_closed_pictures(document))
+        return write_parts_glb(document.drawn(wanted), is_shaded=True)
+    with document.lock:
+        exports = [export_of(shape, kind) for shape in shapes_of(document, kind)]
+        if kind == PARTS:
+            exports += _uncovered(document)
     return write_parts_glb(exports, is_shaded=True)
 
 

@@ -4,6 +4,7 @@ The networks run where the manager says; preparing surfaces and finishing meshes
 processes. torch is imported when a job first needs a network.
 """
 
+import logging
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from lazy_partformer import LazyPartFormer
 from lazy_partformer import Watch as SurfaceWatch
-from partwise.core.errors import WeightsError
+from partwise.core.errors import AppError, Cancelled, WeightsError
 from partwise.core.progress import ProgressCallback, ignore_progress
 from partwise.geometric.complete import CompletedPart, PartState
 from partwise.geometry.mesh_io import SourceMesh
@@ -35,8 +36,10 @@ from studio.p3sam_network import Watch
 from studio.xpart_models import read_config
 from studio.xpart_need import Run, need_of, note_pace, plan_now, seconds_of
 
+logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
+_WAITING = 2  # surfaces that wait to be finished; at 1024 each takes hundreds of MB
 _PREPARED = 0.05  # of a whole run
 _EMPTY_BOX = "No vertex of the mesh lies in its box. Make the box larger and generate again."
 
@@ -124,7 +127,7 @@ class _Generation:
                 cancel=self._watch.cancel,
             )
         for place in prepared.dropped:
-            self._take(place, _left_out(job.part_ids[place]))
+            self._take(place, _left_out(job.part_ids[place], _EMPTY_BOX))
         return prepared
 
     def _generate(self, prepared: PreparedParts, config: XPartConfig, stages: "_Timed") -> None:
@@ -133,6 +136,8 @@ class _Generation:
 
             def on_surface(place: int, surface: RawSurface) -> None:
                 finishing.append(thread.submit(self._finish, place, prepared, surface))
+                if len(finishing) > _WAITING:
+                    finishing[-1 - _WAITING].result()
 
             watch = self._watch.part(_PREPARED, 1.0)
             pipeline = LazyPartFormer(self._engines.manager, config=config, stages=stages)
@@ -145,17 +150,26 @@ class _Generation:
                 each.result()
 
     def _finish(self, place: int, prepared: PreparedParts, surface: RawSurface) -> None:
+        """A part whose mesh cannot be finished is told of as such; the others go on."""
         box = int(prepared.kept[place])
-        with _timed(self._seconds, "finish"):
-            finished: FinishedPart = self._engines.pool.run(
-                "partwise.xpart.finish:finish_part",
-                surface,
-                prepared.frame,
-                self._job.settings.octree_resolution,
-                limits=self._engines.job_limits,
-                cancel=self._watch.cancel,
-            )
-        self._take(box, _completed(self._job.part_ids[box], finished))
+        part_id = self._job.part_ids[box]
+        try:
+            with _timed(self._seconds, "finish"):
+                finished: FinishedPart = self._engines.pool.run(
+                    "partwise.xpart.finish:finish_part",
+                    surface,
+                    prepared.frame,
+                    self._job.settings.octree_resolution,
+                    limits=self._engines.job_limits,
+                    cancel=self._watch.cancel,
+                )
+        except Cancelled:
+            raise
+        except AppError as err:
+            logger.warning("part %d was not finished: %s", part_id, err)
+            self._take(box, _left_out(part_id, f"Its mesh could not be finished: {err}"))
+        else:
+            self._take(box, _completed(part_id, finished))
 
     def _take(self, place: int, part: CompletedPart) -> None:
         self._completed[place] = part
@@ -208,9 +222,9 @@ def _completed(part_id: int, finished: FinishedPart) -> CompletedPart:
     )
 
 
-def _left_out(part_id: int) -> CompletedPart:
-    """The part of a box that holds nothing of the mesh."""
+def _left_out(part_id: int, reason: str) -> CompletedPart:
+    """A part without a mesh, and why."""
     nothing = np.empty((0, 3), dtype=np.int64)
     return CompletedPart(
-        part_id, np.empty((0, 3)), nothing, nothing[:, 0], PartState.OPEN, _EMPTY_BOX, 0.0, 0.0, 0.0
+        part_id, np.empty((0, 3)), nothing, nothing[:, 0], PartState.OPEN, reason, 0.0, 0.0, 0.0
     )

@@ -16,6 +16,7 @@ from partwise.xpart.config import (
     XPartConfig,
     conditioner_with_params,
     dit_with_params,
+    refuse_unequal,
     vae_with_params,
 )
 from partwise.xpart.precision import is_quantizable, keeps_fp32
@@ -79,9 +80,11 @@ def read_config(weights_dir: Path) -> XPartConfig:
 @functools.lru_cache(maxsize=4)
 def _read_configs(paths: tuple[Path | None, ...], stamps: tuple[str, ...]) -> XPartConfig:
     conditioner, dit, vae = (_params(path) for path in paths)
-    return XPartConfig(
+    config = XPartConfig(
         conditioner_with_params(conditioner), dit_with_params(dit), vae_with_params(vae)
     )
+    refuse_unequal(config)
+    return config
 
 
 def _config_path(file: str, weights_dir: Path) -> Path | None:

@@ -13,7 +13,8 @@ from lazy_partformer import (
     SAMPLE,
     VAE,
 )
-from partwise.vram.plan import Form, JobNeed, Plan, Rung, Stage, StageOption
+from partwise.points.cost import EXACT
+from partwise.vram.plan import Form, JobNeed, Ladder, Plan, Rung, Stage, StageOption
 from partwise.vram.precision import QUANTIZED
 from partwise.xpart.config import XPartConfig
 from partwise.xpart.cost import (
@@ -39,6 +40,7 @@ _READ_BYTES_S = 1e9  # of a disk that is not slow, for comparing plans
 _SEND_BYTES_S = {BLOCKS: 20e9, EXPERTS: 8e9}  # to a GPU: page-locked, or from the file
 _SMALL_BATCH = 0.3  # a batch of one part takes so much longer than all parts at once
 _OFFLOADED = 1.3
+_UNHIDDEN = 0.1  # of computing, or of sending if that takes less: they do not overlap as a whole
 _LIBRARY = "bitsandbytes"
 _ADVICE = "Generate fewer parts at once, or merge some."
 
@@ -79,13 +81,19 @@ def seconds_of(run: Run, engines: Engines, *, is_on_gpu: bool) -> float:
     return sum(min(option.seconds for option in stage.options) for stage in makers.stages())
 
 
+def waiting_bytes(run: Run) -> int:
+    """What the host holds of skips when these wait there."""
+    dit, tokens = run.config.dit, 1 + run.config.vae.num_latents
+    return EXACT * run.part_count * (dit.depth // 2) * tokens * dit.hidden_size
+
+
 def _ways(engines: Engines, *, is_gpu: bool) -> Iterator[tuple[Rung, str, str, bool]]:
     """Rung, precision, what is streamed, whether on the GPU; the better result first."""
     pinned = engines.memory.control.preferences().precision
     first = pinned if pinned not in (None, *QUANTIZED) else _PUBLISHED
     yield _RUNGS.get(first, Rung.WHOLE), first, "", is_gpu
     for kind in (BLOCKS, EXPERTS) if is_gpu else (EXPERTS,):
-        yield Rung.STREAMED, first, kind, is_gpu
+        yield _RUNGS.get(first, Rung.STREAMED), first, kind, is_gpu
     for precision in QUANTIZED:
         if importlib.util.find_spec(_LIBRARY) is not None:
             yield _RUNGS[precision], precision, "", is_gpu
@@ -138,13 +146,25 @@ class _Builder:
                 name,
                 title,
                 component,
-                tuple(
-                    self._option(name, component, option)
-                    for option in _options(name, self.run, self.precision, is_gpu=self.is_gpu)
-                ),
+                tuple(self._option(name, component, option) for option in self._options(name)),
             )
             for name, (title, component) in _STAGES.items()
         )
+
+    def _options(self, stage: str) -> tuple[Option, ...]:
+        options = _options(stage, self.run, self.precision, is_gpu=self.is_gpu)
+        if stage != SAMPLE or self._may_wait_on_host():
+            return options
+        return tuple(option for option in options if not option.knobs["is_offloaded"])
+
+    def _may_wait_on_host(self) -> bool:
+        """Whether skips may leave the GPU, which costs more time than sending all the weights."""
+        memory = self.engines.memory
+        wanted = memory.control.preferences()
+        has_no_other = wanted.rung is not None or wanted.ladder is Ladder.QUANTIZED
+        if not (self.streaming or self.precision in QUANTIZED or has_no_other):
+            return False
+        return memory.host.read().available_bytes >= waiting_bytes(self.run)
 
     def _option(self, stage: str, component: str, option: Option) -> StageOption:
         factor = self.engines.memory.peaks.factor(component, stage, self.precision)
@@ -154,7 +174,8 @@ class _Builder:
         seconds = self.engines.xpart_pace.seconds_for(stage, option.flops, is_on_gpu=self.is_gpu)
         seconds *= _slowness(option.knobs, self.run.part_count)
         if stage == SAMPLE and self.streaming and self.is_gpu:  # sent while the one before computes
-            seconds = max(seconds, self._sending_s())
+            hidden = min(seconds, self._sending_s())
+            seconds += self._sending_s() - (1 - _UNHIDDEN) * hidden
         return StageOption(option.knobs, peak, option.size.largest_bytes, seconds)
 
     def _sending_s(self) -> float:

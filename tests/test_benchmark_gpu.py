@@ -12,7 +12,7 @@ import pytest
 from benchmarks import gpu, gpu_bars, gpu_peaks, gpu_setting
 from benchmarks.common import Payload
 from benchmarks.gpu_bars import Sample
-from benchmarks.gpu_child import NEEDS_WEIGHTS, SECTIONS
+from benchmarks.gpu_child import NEEDS_WEIGHTS, NEEDS_XPART, SECTIONS
 from benchmarks.gpu_failures import CASES, SMALLER, Trigger
 from benchmarks.gpu_setting import AT_LEAST, CUDA, SIMULATED, Setting, claim, figure, spread
 from partwise.core.progress import Progress
@@ -214,4 +214,4 @@ def test_only_a_cheap_section_runs_through_without_a_gpu(tmp_path: Path) -> None
 
 
 def test_sections_with_a_model_need_the_weights() -> None:
-    assert set(SECTIONS) - set(NEEDS_WEIGHTS) == {"machine", "sampler"}
+    assert set(SECTIONS) - set(NEEDS_WEIGHTS) == {"machine", "sampler", *NEEDS_XPART}

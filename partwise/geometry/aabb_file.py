@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from partwise.core.errors import MeshError
+from partwise.geometry.limits import LARGEST_COORDINATE
 from partwise.geometry.topology import Floats
 
 MAX_BYTES = 2**20
@@ -24,7 +25,7 @@ _LONGEST_INT = 19  # digits of a 64-bit integer; longer ones are read as floats,
 _NPY_FORMAT: Any = np.lib.format  # whose functions carry no types
 _NPY, _ZIP = b"\x93NUMPY", b"PK\x03\x04"
 _BOX_SHAPES = ((6,), (2, 3))
-_BAD_HEADER = (
+BAD_NPY_HEADER = (  # what numpy raises for a header that is no dictionary of its own
     ValueError,
     TypeError,
     SyntaxError,
@@ -99,7 +100,7 @@ def _from_npy(content: bytes, name: str) -> Floats:
             else _NPY_FORMAT.read_array_header_2_0
         )
         shape, is_fortran, dtype = read_header(file)
-    except _BAD_HEADER as err:
+    except BAD_NPY_HEADER as err:
         raise _not_boxes(name, "begins like a .npy file but has no readable header") from err
     if dtype.kind not in "fiu" or not _is_shape_of_boxes(shape):
         raise _not_boxes(name, f"holds {dtype} of shape {shape}")
@@ -174,6 +175,12 @@ def _checked(aabbs: Floats, name: str) -> Floats:
         raise MeshError(
             f"Box {endless[0] + 1} of {name} has a coordinate that is not a finite number. Write "
             "numbers such as 0.25 or -1e3."
+        )
+    largest = float(np.abs(aabbs).max())
+    if largest > LARGEST_COORDINATE:
+        raise MeshError(
+            f"{name} has coordinates as large as {largest:.0e}, farther than any mesh reaches. Give "
+            "boxes in the coordinates of the mesh's file."
         )
     swapped = np.argwhere(aabbs[:, 0] > aabbs[:, 1])
     if len(swapped):

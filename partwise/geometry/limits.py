@@ -10,6 +10,7 @@ from pathlib import Path
 from partwise.core.errors import MeshError
 
 MEGABYTE = 2**20
+LARGEST_COORDINATE = 1e15  # beyond it areas and volumes leave the range of the numbers in use
 HEAD_BYTES = 4096
 EXTENSIONS = ("glb", "gltf", "obj", "ply", "stl", "off", "3mf")
 _SHOWN_NAME_LENGTH = 60

@@ -17,6 +17,7 @@ from partwise.core.progress import CancelToken, Progress, ProgressCallback, igno
 from partwise.core.worker import WorkerLimits, WorkerOutOfMemory, WorkerPool, WorkerTimeout
 from partwise.geometry.limits import (
     HEAD_BYTES,
+    LARGEST_COORDINATE,
     MeshLimits,
     Refusal,
     check_content,
@@ -39,8 +40,6 @@ from partwise.geometry.read_stl import check_stl, read_stl
 from partwise.geometry.topology import Floats, Ints, weld
 
 __all__ = ["MeshFacts", "MeshLimits", "SourceMesh", "load_mesh", "parse_mesh"]
-
-_LARGEST_COORDINATE = 1e15  # beyond it areas and volumes leave the range of the numbers in use
 
 
 @dataclass(frozen=True)
@@ -204,7 +203,7 @@ def _check_numbers(raw: RawMesh, limits: MeshLimits) -> None:
             f"has {counted(bad, 'vertex', 'vertices')} with a position that is no finite number"
         )
     largest = float(np.abs(raw.vertices).max())
-    if largest > _LARGEST_COORDINATE:
+    if largest > LARGEST_COORDINATE:
         raise Refusal(
             f"has coordinates as large as {largest:.0e}",
             "Scale the mesh down and export it again.",

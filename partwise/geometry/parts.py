@@ -145,7 +145,7 @@ def exploded_offsets(aabbs: Floats, amount: float) -> Floats:
     """(K, 3) float64 how far each part moves when the object is pulled apart.
 
     aabbs: (K, 2, 3) float64. amount: 0 = together, 1 = fully apart. A part moves away from the
-    middle of the object in proportion to its distance from there, plus a clearance. Of the parts
+    mean of all parts' middles in proportion to its distance from there, plus a clearance. Of the parts
     in the very middle the largest stays and the others spread evenly; parts that share a middle (a
     tyre and its rim) get different clearances. The page's viewer does the same.
     """
@@ -153,7 +153,8 @@ def exploded_offsets(aabbs: Floats, amount: float) -> Floats:
         return np.zeros((len(aabbs), 3))
     low, high = aabbs[:, 0].min(axis=0), aabbs[:, 1].max(axis=0)
     diagonal = max(float(np.linalg.norm(high - low)), np.finfo(float).tiny)
-    arms = aabbs.mean(axis=1) - (low + high) / 2
+    middles = aabbs.mean(axis=1)
+    arms = middles - middles.mean(axis=0)
     sizes = np.linalg.norm(aabbs[:, 1] - aabbs[:, 0], axis=1)
     by_size = np.argsort(-sizes, kind="stable")
     lengths = np.linalg.norm(arms, axis=1)

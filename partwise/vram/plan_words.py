@@ -12,6 +12,7 @@ _SWITCHES = {
     "is_cached": "what is seen of the surfaces kept from step to step",
     "is_offloaded": "what waits for its turn on the host",
 }
+_FROM_FILE = ", read from the file as they are needed"
 _PLURALS = {"query": "queries"}
 _WITHOUT = {
     Ladder.AUTO: (),
@@ -39,10 +40,12 @@ def way_in_words(plan: Plan) -> tuple[str, ...]:
         words.append(f"{' and '.join(plan.evict)} {'leaves' if len(plan.evict) < 2 else 'leave'}")
     if plan.is_staged:
         words.append(Rung.STAGED.value)
+    streamed = Rung.STREAMED.value + ("" if plan.is_on_gpu else _FROM_FILE)
     if RUNGS.index(plan.rung) >= RUNGS.index(Rung.STREAMED):
-        words.append(plan.rung.value + (f" ({plan.quality})" if plan.quality else ""))
+        what = streamed if plan.rung is Rung.STREAMED else plan.rung.value
+        words.append(what + (f" ({plan.quality})" if plan.quality else ""))
     if plan.streaming and plan.rung is not Rung.STREAMED:
-        words.append(Rung.STREAMED.value)
+        words.append(streamed)
     knobs = {name: value for stage in plan.stages for name, value in stage.knobs.items()}
     return (*words, *filter(None, (_knob(name, value) for name, value in knobs.items())))
 

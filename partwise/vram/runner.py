@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from partwise.core.errors import MemoryBudgetError
 from partwise.core.progress import CancelToken, ProgressCallback, ignore_progress
 from partwise.vram.component import ComponentSpec
 from partwise.vram.device import DeviceDoor
@@ -78,7 +79,7 @@ class Runner(Protocol):
         """Off the device and off the host."""
 
     def prefetch(self, spec: ComponentSpec, precision: str, cancel: CancelToken) -> None:
-        """Read the weights to the host, so that a later load is quick."""
+        """Read the weights to the host, so that a later load is quick; raises what that raises."""
 
     def kept_bytes(self, name: str) -> int:
         """What the host keeps of a component that is not loaded."""
@@ -195,7 +196,10 @@ class LocalRunner:
         self._device.give_back()
 
     def prefetch(self, spec: ComponentSpec, precision: str, cancel: CancelToken) -> None:
-        """See `Runner.prefetch`."""
+        """See `Runner.prefetch`; never more than the host is to keep, since it is no more than
+        a head start, and streamed weights may do without."""
+        if not self._masters.has_room(spec, precision):
+            raise MemoryBudgetError(f"The host has no room to read {spec.title} ahead.")
         self._masters.obtain(spec, precision, cancel=cancel, progress=ignore_progress)
 
     def kept_bytes(self, name: str) -> int:

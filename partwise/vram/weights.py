@@ -187,7 +187,7 @@ class HostMasters:
         """
         cancel = cancel or CancelToken()
         if is_mapped is None:
-            if self._has_room(spec, precision):
+            if self.has_room(spec, precision):
                 with contextlib.suppress(MemoryBudgetError):  # others were quicker
                     return self.obtain(spec, precision, cancel=cancel, progress=progress)
             is_mapped = True
@@ -213,6 +213,19 @@ class HostMasters:
                     del self._building[key]
                     self._changed.notify_all()
 
+    def has_room(self, spec: ComponentSpec, precision: str) -> bool:
+        """Whether it is here as a copy, or on its way, or could be read within the limit."""
+        with self._lock:
+            key = (spec.name, precision, False)
+            if key in self._kept or key in self._building:  # half-read, it has its room already
+                return True
+        needed = spec.count_bytes(precision) or 0
+        with self._lock:
+            idle = sum(m.host_bytes for m in self._kept.values() if not m.is_placed)
+            total = self._sum()
+        is_within = total - idle + needed <= self._limit()
+        return is_within and self._free_bytes() + idle >= needed + _FLOOR_BYTES
+
     def find(self, name: str) -> HostMaster | None:
         """The master of a component: the one whose module has weights, else the last one used."""
         with self._lock:
@@ -232,18 +245,6 @@ class HostMasters:
         """Forget all masters; see `release`."""
         with self._lock:
             self._kept.clear()
-
-    def _has_room(self, spec: ComponentSpec, precision: str) -> bool:
-        """Whether it is here as a copy already, or could be read and stay within the limit."""
-        with self._lock:
-            if (spec.name, precision, False) in self._kept:
-                return True
-        needed = spec.count_bytes(precision) or 0
-        with self._lock:
-            idle = sum(m.host_bytes for m in self._kept.values() if not m.is_placed)
-            total = self._sum()
-        is_within = total - idle + needed <= self._limit()
-        return is_within and self._free_bytes() + idle >= needed + _FLOOR_BYTES
 
     def _build(self, spec: ComponentSpec, order: LoadOrder) -> HostMaster:
         precision = order.precision

@@ -5,6 +5,7 @@ multiplies is cast to the type of products first. A block's weights are used wit
 alone, so they need be on the device no longer than that.
 """
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import torch
@@ -20,24 +21,36 @@ EPS = 1e-6
 _EXPANSION = 4
 
 
+def _never_stop() -> None:
+    """The check for callers that do not cancel."""
+
+
 @dataclass(frozen=True)
 class Way:
     """How the PartFormer computes; of this, the type alone changes more than last bits.
 
     dtype: of products. part_batch: parts that a layer handles at once, 0 for all. is_offloaded:
     the skips wait on the host, each from its block to the one that reads it. cache: keeps what is
-    seen of the conditions for the next step.
+    seen of the conditions for the next step. check: is called before each batch of a layer, since a
+    block of many parts takes a minute on a CPU, and may raise to stop.
     """
 
     dtype: torch.dtype = torch.float32
     part_batch: int = 0
     is_offloaded: bool = False
     cache: ConditionCache | None = field(default=None, compare=False)
+    check: Callable[[], None] = field(default=_never_stop, compare=False)
 
     def batches(self, count: int) -> list[slice]:
         """Places of the parts that go together."""
         step = self.part_batch or count
         return [slice(i, min(i + step, count)) for i in range(0, count, step)]
+
+    def watched_batches(self, count: int) -> Iterator[slice]:
+        """The same one by one, each after a check."""
+        for batch in self.batches(count):
+            self.check()
+            yield batch
 
 
 class Mlp(nn.Module):
@@ -98,7 +111,7 @@ class Block(nn.Module):
         if self.skip_linear is None or self.skip_norm is None:
             raise ValueError("this block reads no skip, but was given one")
         width = hidden.shape[-1]
-        for batch in way.batches(len(hidden)):
+        for batch in way.watched_batches(len(hidden)):
             parts = hidden[batch]
             both = parts.new_empty(*parts.shape[:-1], 2 * width, dtype=way.dtype)
             both[..., :width] = skip[batch].to(hidden.device)
@@ -106,18 +119,17 @@ class Block(nn.Module):
             parts.copy_(self.skip_norm(multiply(self.skip_linear, both, way.dtype).float()))
 
     def _attend_within_parts(self, hidden: Tensor, way: Way) -> None:
-        for batch in way.batches(len(hidden)):
+        for batch in way.watched_batches(len(hidden)):
             parts = hidden[batch]
             parts.add_(self.attn1(self.norm1(parts).to(way.dtype)))
 
     def _attend_over_parts(self, hidden: Tensor, way: Way) -> None:
         """All parts are one sequence: their queries go by in batches, keys and values wait."""
         sides = self.attn1.empty(hidden, way.dtype)
-        batches = way.batches(len(hidden))
-        for batch in batches:
+        for batch in way.watched_batches(len(hidden)):
             self.attn1.project(self.norm1(hidden[batch]).to(way.dtype), out=sides[batch])
         asked = sides.flatten(0, 1)[None]  # (1, P·L, H, 3, D)
-        for batch in batches:
+        for batch in way.watched_batches(len(hidden)):
             parts = hidden[batch]
             found = self.attn1.mix(sides[batch].flatten(0, 1)[None], asked)
             parts.add_(found.view_as(parts))
@@ -126,7 +138,7 @@ class Block(nn.Module):
         """Both conditions are seen by the same tokens, so both norms come before either sum."""
         at_object = _Seen(self.attn2, conditions.object, hidden, way)
         at_part = _Seen(self.attn2_2, conditions.parts, hidden, way)
-        for batch in way.batches(len(hidden)):
+        for batch in way.watched_batches(len(hidden)):
             parts = hidden[batch]
             for_object = self.norm2(parts).to(way.dtype)
             for_part = self.norm2_2(parts).to(way.dtype)
@@ -135,7 +147,7 @@ class Block(nn.Module):
             parts.add_(self.attn2_2(for_part, at_part.by(batch)))
 
     def _feed(self, mlp: Mlp, hidden: Tensor, way: Way) -> None:
-        for batch in way.batches(len(hidden)):
+        for batch in way.watched_batches(len(hidden)):
             parts = hidden[batch]
             parts.add_(mlp(self.norm3(parts).to(way.dtype)))
 

@@ -9,7 +9,9 @@ from typing import Any
 
 from partwise.core.errors import WeightsError
 
-_LARGEST = 2**20  # of any width, depth or number of points
+_LARGEST = 2**20  # of any width or number of points
+_MOST = 256  # layers and experts, each of which becomes a module
+OBJECT_DRAWS = 499712 // 2  # points of the object, of which its encoder is given some
 COORDINATES, FEATURES = 3, 4  # of a surface point: x y z; its normal and the sharp-edge label
 
 
@@ -154,23 +156,53 @@ def conditioner_with_params(params: Mapping[str, Any]) -> ConditionerConfig:
     return replace(_with(config, width, where), **made)
 
 
+def refuse_unequal(config: XPartConfig) -> None:
+    """Raise `WeightsError` when numbers that no weight's shape shows do not fit one another."""
+    given, dit, vae = config.conditioner, config.dit, config.vae
+    widths = {given.geo.width, given.obj.width, dit.encoder_hidden_dim}
+    faults = {
+        "model: moe_top_k is above num_experts": dit.moe_top_k > dit.num_experts,
+        "shapevae: embed_dim differs from the model's in_channels": vae.embed_dim
+        != dit.in_channels,
+        "conditioner: width differs from the model's encoder_hidden_dim": len(widths) > 1,
+        "conditioner: pc_size of geo and obj differ": given.geo.pc_size != given.obj.pc_size,
+        f"conditioner: pc_size is above {OBJECT_DRAWS}": given.geo.pc_size > OBJECT_DRAWS,
+        "conditioner: num_latents is above pc_size": given.geo.pc_size
+        < max(given.geo.num_latents, given.obj.num_latents),
+    }
+    if found := [fault for fault, is_there in faults.items() if is_there]:
+        raise WeightsError(
+            f"X-Part's config.json files do not fit one another: {'; '.join(found)}. Fetch them "
+            "again, or remove them: the published configuration then holds."
+        )
+
+
 def _with(config: Any, params: Mapping[str, Any], where: str) -> Any:
     """The configuration with the numbers of `params` that it knows; other keys are not read."""
     known = {item.name: getattr(config, item.name) for item in fields(config)}
-    given = {key: _as(known[key], value) for key, value in params.items() if key in known}
+    given = {
+        key: _as(known[key], value, _MOST if _is_count(key) else _LARGEST)
+        for key, value in params.items()
+        if key in known
+    }
     for key, value in given.items():
         if value is None:
             raise WeightsError(
-                f"{where} says {key} = {params[key]!r}; numbers above 0 belong there. Fetch the "
+                f"{where} says {key} = {params[key]!r}, which no X-Part has. Fetch the "
                 "file again, or remove it: the published configuration then holds."
             )
     return replace(config, **given)
 
 
-def _as(example: Any, value: Any) -> Any:
-    """The value if it is of the example's kind and above 0, else None."""
+def _is_count(key: str) -> bool:
+    return key.startswith("depth") or key.endswith(("_layers", "_experts"))
+
+
+def _as(example: Any, value: Any, largest: int) -> Any:
+    """The value if it is of the example's kind, above 0 and no larger than that, else None."""
     if isinstance(example, tuple):
-        items = [_as(example[0], item) for item in value] if isinstance(value, list) else [None]
+        is_alike = isinstance(value, list) and len(value) == len(example)
+        items = [_as(example[0], item, largest) for item in value] if is_alike else [None]
         return None if None in items else tuple(items)
     is_number = isinstance(value, (int, type(example))) and not isinstance(value, bool)
-    return value if is_number and 0 < value <= _LARGEST else None
+    return value if is_number and 0 < value <= largest else None

@@ -56,7 +56,8 @@ def follow_surface(
     if not finest.has_both_signs():
         coarsest.want(points_between(np.zeros(3, np.int64), np.full(3, levels[0])))
         _follow(coarsest, field)
-        finest = _refine(coarsest, levels, field, watch)
+        reached = 1 - 1 / len(levels)
+        finest = _refine(coarsest, levels, field, lambda done: watch(reached + done / len(levels)))
     return finest
 
 

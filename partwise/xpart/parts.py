@@ -85,7 +85,7 @@ def _from_bytes(packed: NDArray[np.uint8], dtype: str) -> "Tensor":
     return torch.from_numpy(packed).view(kind)
 
 
-@dataclass
+@dataclass(eq=False)
 class UnfinishedLatents:
     """The latents of P parts on their way from noise to shape; what is there survives a failure.
 

@@ -44,13 +44,15 @@ def sample_latents(
     those that change something by default. precision: of matrix products, see `product_dtype`;
     norms, latents and what blocks add up are float32. part_batch: parts at once, 0 for all.
     is_cached: keys and values of the conditions stay on the device from step to step. is_offloaded:
-    conditions and skips stay on the host. Raises `Cancelled` between two blocks, and `WeightsError`
+    conditions and skips stay on the host. Raises `Cancelled` between two layers, and `WeightsError`
     when a step gives something that is no number; it is then not taken.
     """
     stop = min(settings.model_calls, settings.model_calls if stop_step is None else stop_step)
-    watch = _Watch(settings.model_calls, progress, cancel or CancelToken())
+    cancel = cancel or CancelToken()
+    watch = _Watch(settings.model_calls, progress, cancel)
     dtype = product_dtype(model, precision)
-    way = Way(dtype, part_batch, is_offloaded, ConditionCache() if is_cached else None)
+    cache = ConditionCache() if is_cached else None
+    way = Way(dtype, part_batch, is_offloaded, cache, cancel.raise_if_cancelled)
     if not is_offloaded:
         device = model.part_embed.device
         conditions = Conditions(

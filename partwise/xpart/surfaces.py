@@ -11,12 +11,11 @@ from partwise.core.errors import MeshError
 from partwise.geometry.sampling import sample_surface, triangle_areas, triangle_normals
 from partwise.geometry.topology import Floats, Ints
 from partwise.xpart.boxes import is_inside
-from partwise.xpart.config import COORDINATES, FEATURES
+from partwise.xpart.config import COORDINATES, FEATURES, OBJECT_DRAWS
 from partwise.xpart.parts import UnitFrame
 
 HALF_SIDE = 0.8  # half of the longest side of a mesh in the networks' frame
 CHANNELS = COORDINATES + FEATURES
-OBJECT_DRAWS = 499712 // 2  # of which `object_surface` picks
 _SMALLEST_AREA = 1e-13  # in the networks' frame; below it no face has a direction
 
 

@@ -58,7 +58,10 @@ def open_mesh(studio: Studio, session: Session, path: Path, name: str) -> Steps[
             cancel=cancel,
         )
 
-    session.document = yield from _job(studio, session, "open", work, state="checking")
+    opened = yield from _job(studio, session, "open", work, state="checking")
+    if session.document is not None:
+        opened.follow(session.document)
+    session.document = opened
     yield Status("ready")
 
 

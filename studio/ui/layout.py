@@ -70,7 +70,9 @@ def _build_tabs(studio: Studio) -> tuple[SegmentTab, GenerateTab]:
         return (gr.Tabs(selected="generate"), *generate.fill(request, *values))
 
     segment.send.click(send, generate.inputs, [tabs, *generate.filled], **AT_ONCE)
-    generate_page.select(generate.fill, generate.inputs, generate.filled, **AT_ONCE)
+    # one after the other: the next is to see the list of parts that the one before gave
+    in_turn = AT_ONCE | {"trigger_mode": "always_last"}
+    generate_page.select(generate.fill, generate.inputs, generate.filled, **in_turn)
     segment.refresh(segment_page.select)  # boxes and closed parts change its files' addresses
     segment.refresh(generate.new_cut.then)
     for follower in (segment.follower, generate.follower):

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import gradio as gr
 
+from partwise.geometry.limits import LARGEST_COORDINATE
 from studio.candidates import MAX_CANDIDATES, Point
 
 BUNDLE: Final = Path(__file__).resolve().parents[2] / "assets" / "viewer"
@@ -34,7 +35,6 @@ LEAST_PARTS: Final = {
 TAKE_MODES: Final = ("new", "add", "cut")
 MAX_NAME_LENGTH: Final = 200
 MAX_PART_IDS: Final = 10_000
-LARGEST_COORDINATE: Final = 1e15  # no mesh that was opened reaches further
 AXES: Final = "xyz"
 
 _COLOUR = re.compile(r"#[0-9a-fA-F]{6}")

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import trimesh
 
+from studio.workflow import Studio
 from tests.app.visit import GENERATE, Visit
 
 pytestmark = pytest.mark.browser
@@ -78,3 +79,68 @@ def test_settings_out_of_range_are_told_in_the_plan_s_place(
     plan.get_by_text("Built-in geometric engine").wait_for()
     page.page.locator("button#generate:not([disabled])").wait_for()
     page.page.locator("#quality input[value=preview]").check()
+
+
+def chosen(page: Visit) -> int:
+    return int(page.page.locator("#chosen-parts .token").count())
+
+
+def go_to(page: Visit, tab: str) -> None:
+    page.page.get_by_role("tab", name=tab).click()
+
+
+def test_a_choice_of_parts_stays_until_the_parts_are_others(
+    visit: Callable[..., Visit], bodies_glb: Path
+) -> None:
+    page = visit()
+    page.upload(bodies_glb)
+    page.wait_for_state("ready")
+    page.press("segment")
+    page.wait_for_state("done")
+    go_to(page, "Generate")
+    page.wait_for_state("ready", GENERATE)
+    page.page.locator("#chosen-parts .token-remove").first.click()
+    go_to(page, "Segment")
+    go_to(page, "Generate")
+    page.page.wait_for_timeout(500)
+    assert chosen(page) == 2
+
+    go_to(page, "Segment")
+    page.press("segment")
+    page.wait_for("revision() === 2")
+    page.wait_for_state("done")
+    go_to(page, "Generate")
+    page.page.locator("#chosen-parts .token").nth(2).wait_for()
+    assert chosen(page) == 3
+
+
+def test_a_tab_hears_of_the_end_of_the_other_tab_s_job(
+    visit: Callable[..., Visit], table_glb: Path, studio: Studio
+) -> None:
+    page = visit()
+    page.upload(table_glb)
+    page.wait_for_state("ready")
+    with studio.lane.place() as other:  # the job waits meanwhile
+        other.wait(1)
+        page.press("segment")
+        page.wait_for_state("queued")
+        go_to(page, "Generate")
+        page.page.locator("#generate-cancel:not([disabled])").wait_for()
+    page.page.locator("button#generate:not([disabled])").wait_for()
+    assert page.parts(GENERATE)
+
+
+def test_the_files_of_the_parts_can_be_had_after_their_boxes_changed(
+    visit: Callable[..., Visit], bodies_glb: Path, tmp_path: Path
+) -> None:
+    page = visit()
+    open_generate(page, bodies_glb)
+    path = tmp_path / "boxes.npy"
+    np.save(path, BOXES)
+    page.page.set_input_files("#boxes-upload input[type=file]", str(path))
+    page.page.locator("#boxes-reset:not([disabled])").wait_for()
+    page.press("boxes-reset")
+    page.page.locator("#boxes-reset[disabled]").wait_for()
+    go_to(page, "Segment")
+    page.wait_for("revision() === 2")
+    assert page.download("aabb.json", "segment-viewer")

@@ -138,6 +138,18 @@ def test_an_older_revision_is_gone(server: Server, session: Session) -> None:
         assert "replaced" in answer.text
 
 
+def test_a_picture_may_be_newer_than_asked_for_but_not_older(
+    server: Server, session: Session
+) -> None:
+    statuses = [
+        httpx.get(
+            address(server, session, kind="parts", name="view.glb", revision=revision)
+        ).status_code
+        for revision in (0, 1, 2)
+    ]
+    assert statuses == [200, 200, 410]
+
+
 @pytest.mark.parametrize("name", ["view.glb", "parts-obj.zip", "aabb.json", "report.json"])
 def test_files_that_do_not_exist_yet_are_not_found(
     server: Server, session: Session, name: str

@@ -122,6 +122,8 @@ REFUSED: dict[str, tuple[bytes, str]] = {
     "NaN": (b"[[0, 0, NaN, 1, 1, 1]]", "Box 1 of given.json has a coordinate"),
     "infinite": (b"[[0,0,0,1,1,1], [0, 0, 0, 1, 1, Infinity]]", "Box 2 of given.json"),
     "out of range": (b"[[0, 0, 0, 1, 1, 1e999]]", "not a finite number"),
+    "too far": (b"[[-1e300, -1, -1, 1, 1, 1]]", "as large as 1e\\+300"),
+    "too far in npy": (as_npy(np.array([[-1, -1, -1, 1, 1, 1e16]])), "as large as 1e\\+16"),
     "a million digits": (b"[[0,0,0,1,1," + b"9" * 1_000_000 + b"]]", "not a finite number"),
     "swapped": (as_json([ONE, ONE[::-1]]), "Box 2 of given.json reaches from 1 to 0 on x"),
     "too large": (b" " * (MAX_BYTES + 1), "larger than 1 MiB"),

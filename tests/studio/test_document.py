@@ -1,3 +1,5 @@
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
@@ -55,6 +57,18 @@ def test_closed_parts_are_stale_once_the_cut_changes_and_fresh_after_undo(
     assert document.is_completion_stale
     document.undo()
     assert not document.is_completion_stale
+
+
+def test_the_document_can_be_asked_while_a_picture_is_drawn(document: Document) -> None:
+    answers = []
+
+    def draw() -> str:
+        with ThreadPoolExecutor(1) as other:
+            answers.append(other.submit(document.lock.acquire, timeout=5).result())
+        return "drawn"
+
+    assert document.drawn([("a", document, draw)]) == ["drawn"]
+    assert answers == [True]
 
 
 def test_a_long_history_keeps_its_newest_states(

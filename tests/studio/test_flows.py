@@ -39,6 +39,14 @@ def test_a_refused_file_leaves_the_mesh_before(
     assert not studio.lane.is_taken
 
 
+def test_another_mesh_has_other_addresses_from_the_first(
+    studio: Any, session: Session, tmp_path: Path
+) -> None:
+    before = segment_view(session, Status("ready"))["glb_url"]
+    open_file(studio, session, tmp_path, "2")
+    assert segment_view(session, Status("ready"))["glb_url"] != before
+
+
 def test_a_failed_engine_leaves_the_parts_before(studio: Any, session: Session) -> None:
     cut(studio, session)
     document = session.document

@@ -340,7 +340,7 @@ def test_files_that_only_look_like_labels_are_refused(tmp_path: Path) -> None:
     for content in (
         *(b"", b"\x93NUMPY", b"PK\x03\x04 no archive", b"\x80\x04 pickle"),
         *(archive.getvalue(), pickled.getvalue(), lying("10**12"), lying("1" + "0" * 14)),
-        *(lying("9" * 40), lying("-1")),
+        *(lying("9" * 40), lying("-1"), lying("(" * 500), lying("'")),
     ):
         path = tmp_path / "labels.npy"
         path.write_bytes(content)

@@ -1,21 +1,28 @@
 """X-Part's jobs with a tiny checkpoint set: what comes out, what goes wrong, how memory is kept."""
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from numpy.typing import NDArray
 
 from model_manager import ModelManager
 from partwise.core.errors import Cancelled, MemoryBudgetError, MeshError, WeightsError
 from partwise.core.progress import CancelToken, Progress, ignore_progress
 from partwise.core.worker import WorkerLimits, WorkerPool
 from partwise.geometric.complete import CompletedPart, PartState
+from partwise.vram.host import HostMemory
 from partwise.vram.plan import Ladder, Plan, Rung
-from partwise.vram.readings import EventKind
+from partwise.vram.readings import EventKind, HostReading
 from partwise.vram.settings import VramSettings
 from partwise.vram.simulated import Failures, SimulatedDevice
+from partwise.xpart import decode, sample
+from partwise.xpart.parts import RawSurface
 from partwise.xpart.settings import XPartSettings
 from studio import xpart
 from studio.catalog import AUTO, GENERATE, XPART, Engines, find_model
@@ -30,6 +37,7 @@ from tests.memory_support import memory_of
 from tests.studio.meshes import source_mesh
 from tests.xpart_support import two_blocks, write_tiny_weights
 
+Latents = NDArray[np.float32]
 MIB, GIB = 2**20, 2**30
 QUICK = XPartSettings(steps=4, octree_resolution=128)
 VERTICES, FACES, BOXES = two_blocks()
@@ -55,6 +63,13 @@ class Bench:
         return found
 
 
+class SmallHost(HostMemory):
+    """Holds the weights, and is too small to compute on."""
+
+    def read(self) -> HostReading:
+        return replace(super().read(), available_bytes=64 * MIB)
+
+
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("weights")
@@ -69,15 +84,21 @@ def pool() -> Iterator[WorkerPool]:
     pool.close()
 
 
-def bench_on(weights: Path, pool: WorkerPool, capacity: int = 8 * GIB) -> Bench:
+def bench_on(
+    weights: Path,
+    pool: WorkerPool,
+    capacity: int = 8 * GIB,
+    precision: str = "auto",
+    host: HostMemory | None = None,
+) -> Bench:
     device = SimulatedDevice(capacity, context_bytes=4 * MIB)
-    settings = VramSettings(reserve_gib=0, ladder=Ladder.EXACT.value)
+    settings = VramSettings(reserve_gib=0, ladder=Ladder.EXACT.value, weights=precision)
     manager = ModelManager(device, settings)
     for spec in neural_components(weights):
         manager.register(spec)
     engines = Engines(
         manager,
-        memory_of(device, manager, settings),
+        replace(memory_of(device, manager, settings), host=host or HostMemory()),
         pool,
         WorkerLimits(60, 1 << 30),
         weights,
@@ -157,6 +178,49 @@ def test_a_part_whose_field_is_empty_says_so(tmp_path: Path, pool: WorkerPool) -
     bench.engines.manager.shutdown()
 
 
+def test_a_part_whose_mesh_cannot_be_finished_says_so_and_the_others_are_made(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, finished = bench.engines.pool.run, []
+
+    def fail_first(target: str, *args: object, **options: Any) -> object:
+        if target.endswith(":finish_part"):
+            finished.append(target)
+            if len(finished) == 1:
+                raise MemoryBudgetError("The step needs more memory than its limit.")
+        return run(target, *args, **options)
+
+    monkeypatch.setattr(bench.engines.pool, "run", fail_first)
+    made = bench.generate()
+    assert [part.state for part in made.completed] == [PartState.OPEN, PartState.CLOSED]
+    assert "needs more memory" in made.completed[0].reason
+
+
+def test_surfaces_do_not_pile_up_when_finishing_takes_longer_than_decoding(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting: list[int] = []
+    decoded = [0]
+    run, decode_part = bench.engines.pool.run, decode.decode_part
+
+    def slow(target: str, *args: object, **options: Any) -> object:
+        if target.endswith(":finish_part"):
+            time.sleep(0.2)
+            waiting.append(decoded[0] - len(waiting))
+        return run(target, *args, **options)
+
+    def count(*args: Any, **options: Any) -> RawSurface:
+        found = decode_part(*args, **options)
+        decoded[0] += 1
+        return found
+
+    monkeypatch.setattr(bench.engines.pool, "run", slow)
+    monkeypatch.setattr(decode, "decode_part", count)
+    boxes = np.concatenate([BOXES, BOXES, BOXES])
+    bench.generate(Job(MESH, boxes, tuple(range(6)), QUICK))
+    assert max(waiting) <= 4  # two that wait, one that is finished, one just decoded
+
+
 def test_more_than_fifty_boxes_are_refused_with_what_to_do(bench: Bench) -> None:
     many = np.repeat(BOXES[:1], 51, axis=0)
     with pytest.raises(MeshError, match=r"50.*[Mm]erge"):
@@ -206,12 +270,47 @@ def test_a_run_that_ran_out_of_memory_goes_on_and_gives_the_same(bench: Bench, a
         assert same(one, other, 1e-3)
 
 
+@pytest.mark.parametrize("step", [0, 1, 2])
+def test_denoising_goes_on_at_the_step_where_memory_ran_out_with_the_same_latents(
+    weights: Path, pool: WorkerPool, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    bench = bench_on(weights, pool, precision="fp32")
+    wanted = latents_of(bench, monkeypatch)
+    taken: list[int] = []
+    euler_step = sample.euler_step
+
+    def failing(latents: Latents, velocity: Latents, place: int, steps: int) -> Latents:
+        taken.append(place)
+        if place == step and taken.count(step) == 1:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1.00 GiB")
+        return euler_step(latents, velocity, place, steps)
+
+    monkeypatch.setattr(sample, "euler_step", failing)
+    found = latents_of(bench, monkeypatch)
+    assert taken == [*range(step + 1), *range(step, 3)]
+    assert np.abs(found - wanted).max() < 1e-5
+
+
+def latents_of(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Latents:
+    """What a run hands to the decoder, in the order of the parts; it is not decoded."""
+    given: list[Latents] = []
+
+    def note(model: object, latents: Latents, *args: object, **kwargs: object) -> RawSurface:
+        given.append(latents)
+        return RawSurface(np.empty((0, 3)), np.empty((0, 3), dtype=np.int64), 0)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(decode, "decode_part", note)
+        bench.generate()
+    return np.stack(given)
+
+
 def test_a_smaller_card_takes_smaller_batches_then_streams_and_gives_the_same(
     bench: Bench, weights: Path, pool: WorkerPool
 ) -> None:
     wanted, rungs = bench.generate(), []
     for capacity in (bench.plan().peak_bytes - 1, _least(weights, pool)):
-        small = bench_on(weights, pool, capacity)
+        small = bench_on(weights, pool, capacity, host=SmallHost())
         rungs.append(small.plan().rung)
         found = small.generate()
         assert small.device.own_bytes() == 0
@@ -224,7 +323,7 @@ def test_a_smaller_card_takes_smaller_batches_then_streams_and_gives_the_same(
 def test_too_small_a_card_is_refused_before_anything_is_loaded(
     weights: Path, pool: WorkerPool
 ) -> None:
-    bench = bench_on(weights, pool, 5 * MIB)
+    bench = bench_on(weights, pool, 5 * MIB, host=SmallHost())
     with pytest.raises(MemoryBudgetError, match="Generate fewer parts"):
         bench.generate()
     assert bench.engines.manager.host_weights() == {}
@@ -240,6 +339,18 @@ def test_more_parts_need_no_less_memory(bench: Bench) -> None:
     assert least == sorted(least)
 
 
+def test_of_two_ways_that_wait_for_the_weights_the_quicker_to_compute_is_the_quicker(
+    bench: Bench,
+) -> None:
+    for stage in ("condition", "sample", "decode"):
+        bench.engines.xpart_pace.note(stage, 1e15, 1.0, is_on_gpu=True)
+    run = Run(10, QUICK, read_config(bench.engines.weights_dir))
+    streamed = next(form for form in need_of(run, bench.engines).forms if form.streaming)
+    (options,) = (stage.options for stage in streamed.stages if stage.name == "sample")
+    assert options[0].seconds == min(option.seconds for option in options)
+    assert options[-1].seconds > options[0].seconds
+
+
 def test_the_three_files_make_one_model_of_nine_gigabytes() -> None:
     assert len(find_model(XPART).files) == 3
     assert find_model(XPART).file_bytes == 9_042_031_062
@@ -250,6 +361,6 @@ def _least(weights: Path, pool: WorkerPool) -> int:
     low, high = 0, 8 * GIB
     while high - low > MIB // 4:
         middle = (low + high) // 2
-        fits = bench_on(weights, pool, middle).plan().fits
+        fits = bench_on(weights, pool, middle, host=SmallHost()).plan().fits
         low, high = (low, middle) if fits else (middle, high)
     return high + MIB // 2

@@ -2,11 +2,13 @@
 
 The masks stand in for a model; the edits, the files and the addresses are the application's own.
 Run it to look at the point prompt: `python tests/ui/prompt_page.py`, open the address it prints and
-type a scene: “chair”, “mesh” (not cut yet), “without” (the engine) or a shape: “wide”, “big”.
+type a scene: “chair”, “mesh” (not cut yet), “without” (the engine), “held” (masks come when they are
+let go of) or a shape: “wide”, “big”.
 """
 
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -38,6 +40,8 @@ from tests.ui.viewer_page import SHAPES, chair, serve
 FILES = Path(tempfile.mkdtemp(prefix="prompt-page-"))
 MASKS = ((0, 2), (2, 3, 4, 5), (2,))  # parts of the chair that each mask covers
 IOUS = (0.71, 0.93, 0.52)
+LET_GO = threading.Event()
+PATIENCE_S = 60.0
 REASON = "The neural engine is not installed."
 
 
@@ -119,7 +123,10 @@ def answer(document: Document, action: ViewerAction) -> Iterator[ViewerState]:
             progress=0.5,
             can_prompt=False,
         )
-        time.sleep(0.3)
+        if document.key == "held":
+            LET_GO.wait(PATIENCE_S)
+        else:
+            time.sleep(0.3)
         labels = shape_labels(shape_of(document.key))
         masks = np.stack([np.isin(labels, ids) for ids in MASKS])
         document.set_candidates(build_candidates(document.source, action.point, masks, IOUS))
@@ -147,10 +154,12 @@ def build_page() -> gr.Blocks:
         viewer = build_part_viewer("viewer", "Parts")
         scene = gr.Textbox("empty", label="Scene", elem_id="scene")
         last = gr.Textbox(label="Last edit", elem_id="last")
+        let_go = gr.Button("Let go", elem_id="let-go")
 
         def show(name: str) -> dict[str, object]:
             if name == "empty":
                 return ViewerState().to_value()
+            LET_GO.clear()
             opened["here"] = open_scene(name)
             return state_of(opened["here"]).to_value()
 
@@ -163,6 +172,7 @@ def build_page() -> gr.Blocks:
                 raise as_toast(err) from err
 
         hidden = {"show_progress": "hidden"}
+        let_go.click(LET_GO.set, None, None, **hidden)
         scene.submit(show, scene, viewer, **hidden)
         viewer.submit(edit_parts, None, [viewer, last], **hidden)
     return page

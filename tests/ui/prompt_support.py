@@ -50,6 +50,16 @@ class Prompter(Viewer):
         self.page.wait_for_function(f"{PARTWISE}.masks().loaded.length === 3")
         self.settle()
 
+    def hold(self) -> None:
+        """Open the chair whose masks come when they are let go of."""
+        self.show("empty", "empty")
+        self.show("held")
+
+    def let_go(self) -> None:
+        """Let the masks come, and wait for them."""
+        self.page.locator("#let-go").click()
+        self.wait_for_masks()
+
     def wait_until_dismissed(self) -> None:
         """Wait until no masks are offered."""
         self.page.wait_for_selector(".pv-masks", state="hidden")

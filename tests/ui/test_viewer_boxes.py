@@ -202,6 +202,21 @@ def test_numbers_that_make_no_box_are_told_and_not_sent(
 
 
 @pytest.mark.browser
+def test_a_number_that_was_just_typed_is_reset_by_one_click(viewer: Editor) -> None:
+    viewer.edit(LEG_1)
+    reset = viewer.panel.get_by_role("button", name="Reset this box")
+    assert reset.is_disabled()
+
+    viewer.field("y max").fill("1.25")
+    reset.click()
+
+    viewer.wait_until_sent("last", f"action='reset_boxes', part_ids=({LEG_1},)")
+    viewer.settle()
+    assert len(viewer.sent()) == 1, "what was typed is not sent"
+    assert viewer.numbers() == [pytest.approx(corner, abs=1e-4) for corner in given(LEG_1)]
+
+
+@pytest.mark.browser
 def test_one_box_or_all_are_reset(viewer: Editor) -> None:
     viewer.show("edited")
     viewer.edit(BACK)

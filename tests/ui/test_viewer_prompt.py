@@ -286,6 +286,7 @@ def test_a_mesh_without_parts_gets_its_first_and_the_rest_stays_in_grey(viewer: 
 
 @pytest.mark.browser
 def test_while_the_model_works_nothing_else_is_asked(viewer: Prompter) -> None:
+    viewer.hold()
     viewer.aim()
     x, y = viewer.place_of(SEAT)
     viewer.page.mouse.click(x, y)
@@ -293,9 +294,9 @@ def test_while_the_model_works_nothing_else_is_asked(viewer: Prompter) -> None:
     assert viewer.toggle.is_disabled()
     assert viewer.toggle.get_attribute("aria-pressed") == "true"
     assert viewer.ask("masks()")["marker"] is not None, "the point under way is marked"
-    viewer.page.mouse.click(x + 4, y)
-    viewer.wait_for_masks()
     first = viewer.sent_point()
+    viewer.page.mouse.click(x + 4, y)
+    viewer.let_go()
     viewer.page.wait_for_timeout(600)
 
     assert viewer.ask("state()") == "done"

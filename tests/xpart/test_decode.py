@@ -22,7 +22,7 @@ NOTHING = RawSurface(np.empty((0, 3)), np.empty((0, 3), np.int64), 0)
 
 @pytest.fixture(scope="module")
 def model() -> ShapeDecoder:
-    return filled(ShapeDecoder(replace(TINY_VAE, num_latents=16, pc_size=512)))
+    return filled(ShapeDecoder(replace(TINY_VAE, num_latents=16, num_freqs=8, pc_size=512)))
 
 
 @pytest.mark.parametrize("item", [0, 1])

@@ -54,6 +54,20 @@ def test_a_small_grid_gives_the_published_surface() -> None:
     )
 
 
+def test_progress_never_falls_when_the_whole_cube_has_to_be_searched() -> None:
+    heard: list[Progress] = []
+    settings = XPartSettings(octree_resolution=256)
+    extract_surface(
+        lambda places: np.full(len(places), -1, np.float32),
+        UNIT_BOX,
+        settings,
+        progress=heard.append,
+    )
+    fractions = [step.fraction for step in heard]
+    assert len(set(fractions)) > 2
+    assert fractions == sorted(fractions)
+
+
 @pytest.mark.parametrize("decoding", [SURFACE, BAND])
 def test_a_sphere_at_256_gives_the_published_surface(decoding: str) -> None:
     arrays = golden("mc_hier256")

@@ -1,10 +1,11 @@
+from copy import deepcopy
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from partwise.core.errors import Cancelled
+from partwise.core.errors import Cancelled, WeightsError
 from partwise.core.progress import CancelToken, Progress
 from partwise.xpart import sample
 from partwise.xpart.parts import Conditions, UnfinishedLatents
@@ -119,10 +120,40 @@ def test_cancelling_anywhere_leaves_whole_steps_to_go_on_from(check: int) -> Non
             tiny_dit(), conditions(), unfinished, BOXES, SHORT, progress=listen, cancel=token
         )
     blocks = 7
-    assert unfinished.done_steps == (check + 1) // blocks
+    assert unfinished.done_steps == check // blocks
     assert unfinished.latents.shape == (4, 16, 8)
     found = sample_latents(tiny_dit(), conditions(), unfinished, BOXES, SHORT)
     assert np.array_equal(found.latents, latents())
+
+
+def test_a_cancel_is_heard_within_a_block() -> None:
+    model, cancel = deepcopy(tiny_dit()), CancelToken()
+    layers = []
+    for block in model.blocks[:1]:
+        block.norm1.register_forward_hook(lambda *_: cancel.cancel())
+        block.norm2.register_forward_hook(lambda *_: layers.append("after it"))
+    with pytest.raises(Cancelled):
+        sample_latents(model, conditions(), noise(), BOXES, SHORT, cancel=cancel)
+    assert not layers
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+def test_a_step_that_gives_no_numbers_is_refused_and_not_taken(wrong: float) -> None:
+    model, start = deepcopy(tiny_dit()), noise()
+    sample_latents(model, conditions(), start, BOXES, SHORT, stop_step=2)
+    before = start.latents.copy()
+    model.final_layer.linear.weight[0, 0] = wrong
+    with pytest.raises(WeightsError, match=r"Step 3 .* 4 of 4 parts, computing in float32"):
+        sample_latents(model, conditions(), start, BOXES, SHORT)
+    assert start.done_steps == 2
+    assert np.array_equal(start.latents, before)
+
+
+def test_a_type_too_narrow_for_the_conditions_is_named_in_the_first_step() -> None:
+    given = conditions()
+    huge = Conditions(given.object * 1e6, given.parts)
+    with pytest.raises(WeightsError, match=r"Step 1 .* computing in float16"):
+        sample_latents(tiny_dit(), huge, noise(), BOXES, SHORT, precision="fp16")
 
 
 def test_progress_names_the_step_and_never_falls() -> None:

@@ -7,9 +7,9 @@ import pytest
 import trimesh
 
 from partwise.core.errors import MeshError
+from partwise.xpart.config import OBJECT_DRAWS
 from partwise.xpart.surfaces import (
     HALF_SIDE,
-    OBJECT_DRAWS,
     fit_unit_frame,
     object_surface,
     part_surface,

@@ -13,7 +13,7 @@ from partwise.xpart.vae import Encoder, ShapeDecoder
 from tests.xpart.support import filled, golden, largest_difference, relative_rms, to_half
 
 FP32 = torch.float32
-CONFIG = replace(TINY_VAE, num_latents=16, pc_size=512)  # of the golden file
+CONFIG = replace(TINY_VAE, num_latents=16, num_freqs=8, pc_size=512)  # of the golden file
 ROUNDING = {torch.bfloat16: 1.0, torch.float16: 0.13}  # of products, against bfloat16
 
 

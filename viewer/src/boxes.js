@@ -36,8 +36,9 @@ export class BoxEditor {
     this.title = el("p", { class: "pv-boxes-title" });
     this.mark = el("span", { class: "pv-boxes-mark", text: "edited" });
     this.count = el("p", { class: "pv-boxes-count" });
-    this.resetOne = el("button", { class: "pv-button", type: "button", text: "Reset this box", on: { click: () => this.reset(this.part ? [this.part.id] : []) } });
-    this.resetAll = el("button", { class: "pv-button", type: "button", text: "Reset all", title: "Give every part its box as it was found", on: { click: () => this.reset([]) } });
+    const keepFocus = (event) => event.preventDefault(); // else the typed field is left, and sent, before the click
+    this.resetOne = el("button", { class: "pv-button", type: "button", text: "Reset this box", on: { mousedown: keepFocus, click: () => this.reset(this.part ? [this.part.id] : []) } });
+    this.resetAll = el("button", { class: "pv-button", type: "button", text: "Reset all", title: "Give every part its box as it was found", on: { mousedown: keepFocus, click: () => this.reset([]) } });
     this.inputs = FIELDS.map((field) => this.#input(field));
     this.fields = el("div", { class: "pv-boxes-fields", role: "group" }, ...FIELDS.map((field, i) =>
       el("label", { class: "pv-box-field" }, el("span", { text: field.label }), this.inputs[i])));
@@ -188,7 +189,7 @@ export class BoxEditor {
   #preview(box) {
     this.draft = { id: this.part.id, ...box };
     this.on.preview(this.part.id, box);
-    this.#fillNumbers();
+    this.#fill(1);
   }
 
   #type(input, { axis, side }) {

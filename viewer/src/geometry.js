@@ -30,15 +30,15 @@ export function unionBox(boxes) {
   return { min, max };
 }
 
-// The offset of each part at full explosion: away from the centre in proportion to its distance,
+// The offset of each part at full explosion: away from the mean of all centres in proportion to its distance,
 // plus a clearance. The largest central part stays; other central parts are spread evenly; parts
 // that share a centre (a tyre and its rim) get different clearances.
 export function explodeOffsets(boxes) {
   if (boxes.length < 2) return boxes.map(() => [0, 0, 0]);
-  const whole = unionBox(boxes);
-  const centre = centreOf(whole);
-  const diagonal = sizeOf(whole) || 1;
-  const arms = boxes.map((box) => centreOf(box).map((value, i) => value - centre[i]));
+  const centres = boxes.map(centreOf);
+  const centre = [0, 1, 2].map((i) => centres.reduce((sum, each) => sum + each[i], 0) / centres.length);
+  const diagonal = sizeOf(unionBox(boxes)) || 1;
+  const arms = centres.map((each) => each.map((value, i) => value - centre[i]));
   const length = arms.map((arm) => Math.hypot(...arm));
   const bySize = boxes.map((_, i) => i).sort((a, b) => sizeOf(boxes[b]) - sizeOf(boxes[a]) || a - b);
   const central = bySize.filter((i) => length[i] < CENTRAL * diagonal);

@@ -17,7 +17,7 @@ export const CLAY = "#a9b4c6";
 
 export async function loadScene(url, signal) {
   const response = await fetch(url, { signal });
-  if (!response.ok) throw new Error(`the server answered ${response.status}`);
+  if (!response.ok) throw Object.assign(new Error(`the server answered ${response.status}`), { isReplaced: response.status === 410 });
   return (await new GLTFLoader().parseAsync(await response.arrayBuffer(), "")).scene;
 }
 

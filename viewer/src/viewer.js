@@ -20,6 +20,7 @@ const NO_WEBGL = "This browser cannot draw in 3D (WebGL 2 is missing or switched
 const LOST = "The graphics driver stopped the 3D view. It comes back by itself; if it does not, reload the page.";
 const EDIT_PATIENCE_MS = 3_000; // a refused edit brings no new state
 const SELECT_DELAY_MS = 150;
+const REPLACED_PATIENCE_MS = 5_000; // the address of the file that replaced another is on its way
 let count = 0;
 
 class PartViewer {
@@ -173,9 +174,16 @@ class PartViewer {
     } catch (error) {
       if (this.fetching !== fetching) return;
       this.fetching = null;
-      this.#report(`The 3D view could not be loaded: ${error.message}. Reload the page, or run again.`);
+      if (ownUrl(this.value.glb_url) === url) this.#tellMissing(url, error);
     }
     if (ownUrl(this.value.glb_url) !== url) this.#load();
+  }
+
+  // A file that was replaced is no news as long as the next one comes.
+  #tellMissing(url, error) {
+    const tell = () => ownUrl(this.value.glb_url) === url && this.loaded.url !== url && this.#report(`The 3D view could not be loaded: ${error.message}. Reload the page, or run again.`);
+    this.replacedTimer = setTimeout(tell, error.isReplaced ? REPLACED_PATIENCE_MS : 0);
+    this.refresh();
   }
 
   #show(model, url, key) {
@@ -369,6 +377,7 @@ class PartViewer {
     this.themes.disconnect();
     clearTimeout(this.editTimer);
     clearTimeout(this.selectTimer);
+    clearTimeout(this.replacedTimer);
     this.prompt.dispose();
     this.boxes.dispose();
     this.stage?.dispose();
