@@ -42,7 +42,10 @@ def main() -> None:
                 ("phone", "light", PHONE),
             ):
                 context = browser.new_context(color_scheme=scheme, viewport=size)
-                _take(context.new_page(), address, name)
+                page = context.new_page()
+                _take(page, address, name)
+                if name == "light":
+                    _take_boxes(page)
                 context.close()
         write_checkpoint(Path(weights) / P3SAM_FILE, p3sam_shapes())
         with _served(SMALL_CARD, weights_dir=Path(weights)) as address:
@@ -96,6 +99,19 @@ def _take(page: Page, address: str, name: str) -> None:
     page.mouse.move(5, 5)
     page.wait_for_timeout(2500)  # the camera settles, the memory panel has its first minute
     page.screenshot(path=str(FOLDER / f"{name}.png"))
+
+
+def _take_boxes(page: Page) -> None:
+    """The Generate tab with a part's box at hand."""
+    page.click("#send")
+    page.wait_for_function("() => !document.querySelector('#generate').disabled")
+    viewer = "document.querySelector('#generate-viewer .pv').partwise"
+    page.wait_for_function(f"() => {viewer}.isIdle")
+    page.locator("#generate-viewer").get_by_role("button", name="Edit boxes").click()
+    page.evaluate(f"() => {viewer}.select([{viewer}.parts()[0].id])")
+    page.mouse.move(5, 5)
+    page.wait_for_timeout(1500)
+    page.screenshot(path=str(FOLDER / "boxes.png"))
 
 
 if __name__ == "__main__":

@@ -179,8 +179,8 @@ def _checked(aabbs: Floats, name: str) -> Floats:
     largest = float(np.abs(aabbs).max())
     if largest > LARGEST_COORDINATE:
         raise MeshError(
-            f"{name} has coordinates as large as {largest:.0e}, farther than any mesh reaches. Give "
-            "boxes in the coordinates of the mesh's file."
+            f"{name} has coordinates as large as {largest:.0e}, farther than any mesh reaches. "
+            "Give boxes in the coordinates of the mesh's file."
         )
     swapped = np.argwhere(aabbs[:, 0] > aabbs[:, 1])
     if len(swapped):

@@ -144,8 +144,8 @@ def _numbered(name: str, taken: set[str], wanted: Sequence[str]) -> str:
 def exploded_offsets(aabbs: Floats, amount: float) -> Floats:
     """(K, 3) float64 how far each part moves when the object is pulled apart.
 
-    aabbs: (K, 2, 3) float64. amount: 0 = together, 1 = fully apart. A part moves away from the
-    mean of all parts' middles in proportion to its distance from there, plus a clearance. Of the parts
+    aabbs: (K, 2, 3) float64. amount: 0 = together, 1 = fully apart. A part moves away from the mean
+    of all parts' middles in proportion to its distance from there, plus a clearance. Of the parts
     in the very middle the largest stays and the others spread evenly; parts that share a middle (a
     tyre and its rim) get different clearances. The page's viewer does the same.
     """

@@ -224,6 +224,8 @@ def _edit(document: Document, action: ViewerAction) -> None:
     elif action.action == "rename":
         document.apply(edit.rename(parts, action.part_ids[0], action.name))
     elif action.action == "box" and action.aabb is not None:
+        if action.revision is not None and action.revision < document.picture_revision:
+            raise AppError("The parts were changed since. Look at them, then change the box again.")
         document.set_box(action.part_ids[0], np.array(action.aabb))
     elif action.action == "reset_boxes":
         document.reset_boxes(action.part_ids or None)

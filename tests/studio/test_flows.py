@@ -214,3 +214,16 @@ def test_only_uploads_of_this_server_are_taken(
     ):
         with pytest.raises(AppError, match="not uploaded here"):
             checked_upload(str(path))
+
+
+def test_a_box_drawn_for_other_parts_is_refused(studio: Any, session: Session) -> None:
+    cut(studio, session)
+    document = session.document
+    assert document is not None
+    seen, box = document.revision, ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+    flows.apply_edit(session, ViewerAction("box", (0,), revision=seen, aabb=box))
+    flows.apply_edit(session, ViewerAction("box", (1,), revision=seen, aabb=box))
+    cut(studio, session)
+    with pytest.raises(AppError, match="were changed since"):
+        flows.apply_edit(session, ViewerAction("box", (0,), revision=seen + 2, aabb=box))
+    assert not document.boxes

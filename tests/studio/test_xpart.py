@@ -305,19 +305,21 @@ def latents_of(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Latents:
     return np.stack(given)
 
 
-def test_a_smaller_card_takes_smaller_batches_then_streams_and_gives_the_same(
-    bench: Bench, weights: Path, pool: WorkerPool
+@pytest.mark.parametrize("rung", [None, Rung.STREAMED])
+def test_a_smaller_card_gives_up_more_and_gives_the_same(
+    weights: Path, pool: WorkerPool, monkeypatch: pytest.MonkeyPatch, rung: Rung | None
 ) -> None:
-    wanted, rungs = bench.generate(), []
-    for capacity in (bench.plan().peak_bytes - 1, _least(weights, pool)):
-        small = bench_on(weights, pool, capacity, host=SmallHost())
-        rungs.append(small.plan().rung)
-        found = small.generate()
-        assert small.device.own_bytes() == 0
-        for one, other in zip(wanted.completed, found.completed, strict=True):
-            assert same(one, other, 1e-3)
-    assert rungs[0] in (Rung.SMALLER, Rung.STAGED)
-    assert rungs[1] is Rung.STREAMED
+    large = bench_on(weights, pool)
+    enough = large.plan().peak_bytes
+    wanted = large.generate()
+    small = bench_on(weights, pool, enough - 1, host=SmallHost())
+    wishes = replace(small.engines.memory.control.preferences(), rung=rung)
+    monkeypatch.setattr(small.engines.memory.control, "preferences", lambda: wishes)
+    assert small.plan().rung in ((Rung.SMALLER, Rung.STAGED) if rung is None else (rung,))
+    found = small.generate()
+    assert small.device.own_bytes() == 0
+    for one, other in zip(wanted.completed, found.completed, strict=True):
+        assert same(one, other, 1e-3)
 
 
 def test_too_small_a_card_is_refused_before_anything_is_loaded(
@@ -354,13 +356,3 @@ def test_of_two_ways_that_wait_for_the_weights_the_quicker_to_compute_is_the_qui
 def test_the_three_files_make_one_model_of_nine_gigabytes() -> None:
     assert len(find_model(XPART).files) == 3
     assert find_model(XPART).file_bytes == 9_042_031_062
-
-
-def _least(weights: Path, pool: WorkerPool) -> int:
-    """The smallest card on which a run fits, to a quarter of a MiB, and half a MiB to spare."""
-    low, high = 0, 8 * GIB
-    while high - low > MIB // 4:
-        middle = (low + high) // 2
-        fits = bench_on(weights, pool, middle, host=SmallHost()).plan().fits
-        low, high = (low, middle) if fits else (middle, high)
-    return high + MIB // 2

@@ -2,8 +2,8 @@
 
 The masks stand in for a model; the edits, the files and the addresses are the application's own.
 Run it to look at the point prompt: `python tests/ui/prompt_page.py`, open the address it prints and
-type a scene: “chair”, “mesh” (not cut yet), “without” (the engine), “held” (masks come when they are
-let go of) or a shape: “wide”, “big”.
+type a scene: “chair”, “mesh” (not cut yet), “without” (the engine), “held” (masks come when they
+are let go of) or a shape: “wide”, “big”.
 """
 
 import sys
