@@ -1,6 +1,6 @@
 """Axis-aligned boxes around parts, as (K, 2, 3) arrays: minimum corner, then maximum corner.
 
-An empty box has +inf as its minimum and −inf as its maximum, so that unions need no special case.
+An empty box has +inf as its minimum and −inf as its maximum.
 """
 
 from collections.abc import Sequence
@@ -45,24 +45,6 @@ def points_aabb(points: Floats) -> Floats:
     low = points.min(axis=0, initial=np.inf)
     high = points.max(axis=0, initial=-np.inf)
     return np.stack([low, high])
-
-
-def union(aabbs: Floats) -> Floats:
-    """(2, 3) float64, the box around all of (K, 2, 3) boxes; the empty box when K is 0."""
-    low = aabbs[:, 0].min(axis=0, initial=np.inf)
-    high = aabbs[:, 1].max(axis=0, initial=-np.inf)
-    return np.stack([low, high])
-
-
-def inflate(aabbs: Floats, margin: float) -> Floats:
-    """(..., 2, 3) boxes with each side moved outwards by `margin`, in units of the mesh."""
-    return np.asarray(aabbs + np.array([-margin, margin])[:, None], dtype=np.float64)
-
-
-def distances(first: Floats, second: Floats) -> Floats:
-    """(K, L) distances between (K, 2, 3) and (L, 2, 3) boxes; 0 where they touch or overlap."""
-    gap = np.maximum(first[:, None, 0] - second[None, :, 1], second[None, :, 0] - first[:, None, 1])
-    return np.asarray(np.linalg.norm(np.maximum(gap, 0), axis=2), dtype=np.float64)
 
 
 def volumes(aabbs: Floats) -> Floats:

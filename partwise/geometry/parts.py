@@ -184,13 +184,3 @@ def spread_directions(count: int) -> Floats:
     radius = np.sqrt(1 - height**2)
     turn = 2 * np.pi * GOLDEN_ANGLE * i
     return np.stack([radius * np.cos(turn), height, radius * np.sin(turn)], axis=1)
-
-
-def box_outlines(aabbs: Floats) -> Floats:
-    """(K, 12, 2, 3) float64: the twelve edges of each of (K, 2, 3) boxes, as end points."""
-    corner = np.array([[x, y, z] for x in (0, 1) for y in (0, 1) for z in (0, 1)])
-    apart = np.abs(corner[:, None] - corner[None]).sum(axis=2)
-    first, second = np.nonzero(np.triu(apart == 1))
-    axes = np.arange(3)
-    ends = np.stack([corner[first], corner[second]], axis=1)
-    return np.asarray(aabbs[:, ends, axes], dtype=np.float64)

@@ -33,25 +33,6 @@ def test_no_parts_have_no_boxes() -> None:
     assert boxes.shape == (0, 2, 3)
 
 
-def test_the_union_holds_every_box_and_ignores_empty_ones() -> None:
-    boxes = random_boxes(9)
-    joint = aabb.union(boxes)
-    assert np.all(joint[0] <= boxes[:, 0])
-    assert np.all(joint[1] >= boxes[:, 1])
-    empty = aabb.union(boxes[:0])
-    assert np.array_equal(aabb.union(np.concatenate([boxes, empty[None]])), joint)
-
-
-def test_inflating_and_deflating_is_identity() -> None:
-    boxes = random_boxes(5)
-    assert aabb.inflate(aabb.inflate(boxes, 0.25), -0.25) == pytest.approx(boxes)
-
-
-def test_distance_is_zero_where_boxes_touch_and_the_gap_elsewhere() -> None:
-    moved = UNIT + np.array([[[1.0, 0, 0]], [[3.0, 0, 0]], [[4.0, 5.0, 0]]])
-    assert aabb.distances(UNIT, moved)[0] == pytest.approx([0, 2, 5])
-
-
 def test_iou_is_one_with_itself_symmetric_and_never_outside_its_range() -> None:
     boxes = random_boxes(12)
     table = aabb.iou(boxes, boxes)

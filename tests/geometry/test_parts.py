@@ -3,9 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from partwise.geometry import aabb
 from partwise.geometry.parts import (
-    box_outlines,
     default_part_names,
     exploded_offsets,
     part_colour,
@@ -118,14 +116,3 @@ def test_nested_parts_come_apart_while_the_largest_stays() -> None:
 def test_a_lone_part_and_no_part_do_not_move() -> None:
     assert not exploded_offsets(random_boxes(1), 1.0).any()
     assert exploded_offsets(np.zeros((0, 2, 3)), 1.0).shape == (0, 3)
-
-
-def test_a_box_is_outlined_by_twelve_edges_of_its_own_size() -> None:
-    boxes = random_boxes(4)
-    lines = box_outlines(boxes)
-    assert lines.shape == (4, 12, 2, 3)
-    size = boxes[:, 1] - boxes[:, 0]
-    lengths = np.linalg.norm(lines[:, :, 0] - lines[:, :, 1], axis=2).sum(axis=1)
-    assert lengths == pytest.approx(4 * size.sum(axis=1))
-    for outline, box in zip(lines, boxes, strict=True):
-        assert np.array_equal(aabb.points_aabb(outline.reshape(-1, 3)), box)
