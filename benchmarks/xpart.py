@@ -18,7 +18,7 @@ from tempfile import TemporaryDirectory
 if __package__ in (None, ""):
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from benchmarks import xpart_queries
+from benchmarks import xpart_precision, xpart_queries
 from benchmarks.common import RESULTS, Payload, file_stem, header, machine_name, say, write_result
 from benchmarks.p3sam_child import CPU, call
 from benchmarks.xpart_fields import plate, sphere
@@ -66,6 +66,7 @@ def measure(*, is_quick: bool, stream_folder: Path | None) -> Iterator[tuple[str
     yield "strategies", _strategies()
     yield "stages", _stages(is_quick=is_quick)
     yield "queries", _queries(is_quick=is_quick)
+    yield "precision", _precisions(is_quick=is_quick)
     yield "streamed_step", _streamed_step(stream_folder, is_tiny=is_quick)
 
 
@@ -103,6 +104,15 @@ def _queries(*, is_quick: bool) -> Payload:
         tell=lambda row: say(xpart_queries.line(row)),
     )
     return {"rows": [xpart_queries.to_json(row) for row in rows]}
+
+
+def _precisions(*, is_quick: bool) -> Payload:
+    config = xpart_precision.QUICK if is_quick else xpart_precision.CONFIG
+    found = {}
+    for row in xpart_precision.measure_precisions(config):
+        say(f"{row.precision} weights: a step changes by {100 * row.relative_rms:.2f} %")
+        found[row.precision] = row.relative_rms
+    return {"width": config.hidden_size, "blocks": config.depth, "relative_rms": found}
 
 
 def _streamed_step(folder: Path | None, *, is_tiny: bool) -> Payload:

@@ -11,6 +11,7 @@ _STRATEGIES = {
     "C": "the PartFormer block by block",
     "D": "its experts one by one, what waits on the host",
 }
+_LOSSY = ("bf16", "fp16", "int8", "int4")
 _PARTS = (1, 10, 30, 50)
 _WIDE, _FINE = 8, 512
 
@@ -25,6 +26,7 @@ def rows() -> Iterator[tuple[str, Reader]]:
     yield "places of the field asked at 512, of the published rule's: wide fields", _asked(True)
     yield "the same, narrow fields", _asked(False)
     yield "largest distance between both surfaces", _distance
+    yield "a step changed by bf16 / fp16 / int8 / int4 weights, r.m.s.", _quality
     yield "a step of 3 parts, full size, D on the CPU: process memory", _streamed
 
 
@@ -82,6 +84,11 @@ def _asked(is_wide: bool) -> Reader:
 def _distance(payload: Payload) -> str:
     largest = max(row["vertex_distance"] for row in payload["xpart"]["queries"]["rows"])
     return "none: equal vertices" if largest == 0 else f"{largest:.1e}"
+
+
+def _quality(payload: Payload) -> str:
+    found = payload["xpart"]["precision"]["relative_rms"]
+    return " / ".join(f"{100 * found[name]:.2g}" for name in _LOSSY) + " %"
 
 
 def _streamed(payload: Payload) -> str:

@@ -61,7 +61,14 @@ def test_a_quick_run_writes_all_figures(
     assert xpart.main([*given, "--stream-folder", str(tmp_path / "weights")]) == 0
     written = json.loads((tmp_path / "results" / "here.xpart-quick.json").read_text("utf-8"))
     figures = written["xpart"]
-    assert set(figures) == {"strategies", "stages", "queries", "streamed_step"}
+    assert set(figures) == {
+        "strategies",
+        "stages",
+        "queries",
+        "precision",
+        "streamed_step",
+    }
+    assert set(figures["precision"]["relative_rms"]) == {"bf16", "fp16", "int8", "int4"}
     assert len(figures["strategies"]["rows"]) == 16
     step = figures["streamed_step"]
     assert 0 < step["before_bytes"] < step["peak_bytes"]

@@ -87,7 +87,7 @@ def test_norms_the_gate_and_the_point_encoder_stay_float32(component: str) -> No
 @pytest.mark.parametrize("precision", LOWERED)
 def test_a_precisions_difference_is_about_what_was_measured(weights: Path, precision: str) -> None:
     found = relative_rms(answer(weights, precision), answer(weights, "fp32").numpy())
-    assert MEASURED[precision] / 10 < found < 3 * MEASURED[precision]
+    assert MEASURED[precision] / 20 < found < 3 * MEASURED[precision]
 
 
 def test_fewer_bits_are_further_off() -> None:
