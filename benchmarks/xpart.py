@@ -117,13 +117,13 @@ def _precisions(*, is_quick: bool) -> Payload:
 
 def _streamed_step(folder: Path | None, *, is_tiny: bool) -> Payload:
     """One step with streamed experts; why not, where there is no room for the file."""
-    file = xpart_files(is_tiny=is_tiny)[-1]
+    *others, file = xpart_files(is_tiny=is_tiny)
     needed = file_bytes(file.shapes, file.dtype)
     reason = _why_not(folder, file.name, needed)
     if folder is None or reason:
         say(f"streamed step: {reason}")
         return {"skipped": reason}
-    with _written(folder, file) as weights:
+    with _written(folder, file, others) as weights:
         row = call(
             "benchmarks.xpart_stream:measure",
             device=CPU,
@@ -152,13 +152,17 @@ def _why_not(folder: Path | None, name: str, needed: int) -> str:
 
 
 @contextmanager
-def _written(folder: Path, file: PublicFile) -> Iterator[Path]:
+def _written(folder: Path, file: PublicFile, others: Sequence[PublicFile]) -> Iterator[Path]:
     if _is_there(folder / file.name, file_bytes(file.shapes, file.dtype)):
         yield folder
         return
     with TemporaryDirectory(prefix="benchmark-weights-", dir=folder) as made:
         say(f"making {file.name}")
         write_public_file(Path(made), file)
+        for other in others:  # their widths have to fit
+            path = Path(made) / other.config_name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(other.config_text(), encoding="utf-8")
         yield Path(made)
 
 

@@ -56,7 +56,8 @@ def test_the_control_token_opens_memory_and_nothing_else(
 def test_memory_is_told_as_the_page_knows_it(server: Server) -> None:
     told = httpx.get(f"{server.url}/api/memory/status").json()
     assert told["host"]["total_bytes"] > 0
-    assert [each["name"] for each in told["manager"]["components"]] == ["p3sam", "xpart"]
+    names = [each["name"] for each in told["manager"]["components"]]
+    assert names == ["p3sam", "xpart.conditioner", "xpart.dit", "xpart.vae"]
     assert told["plan"] is None
     assert told["preferences"]["budget_bytes"] is None
 

@@ -221,7 +221,7 @@ def test_a_process_that_streams_from_the_file_takes_hardly_any_memory(
     tmp_path: Path, dtype: torch.dtype, precision: str
 ) -> None:
     """In fp32 only two blocks of five are there at a time, cast; in the file's type none is."""
-    width = 768
+    width = 1152
     path = write_tower(tmp_path / "tower.safetensors", dtype, width)
     done = subprocess.run(
         [sys.executable, "-c", _STEP, str(path), str(width), precision],
