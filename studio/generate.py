@@ -102,15 +102,30 @@ def look_ahead(engines: Engines, options: GenerateOptions, part_count: int) -> O
     return xpart.look_ahead(engines, options.xpart, part_count)
 
 
+def foresee(
+    engines: Engines, requested: str, options: GenerateOptions, part_count: int
+) -> tuple[EngineChoice, Outlook | None]:
+    """The engine that `run` would take, and how X-Part would run when it is that one.
+
+    Raises as `Engines.choose` does.
+    """
+    if requested != AUTO or find_model(XPART).why_unavailable(engines.weights_dir):
+        choice = engines.choose(GENERATE, requested)
+        is_xpart = choice.name == XPART
+        return choice, look_ahead(engines, options, part_count) if is_xpart else None
+    ahead = look_ahead(engines, options, part_count)
+    fits = ahead.plan is None or ahead.plan.fits
+    choice = engines.choose(GENERATE, requested, neural_s=ahead.seconds, fits=fits)
+    return choice, ahead if choice.name == XPART else None
+
+
 def choose_engine(
     engines: Engines, requested: str, options: GenerateOptions, part_count: int
 ) -> EngineChoice:
     """The engine that `run` would take; raises as `Engines.choose` does."""
-    if requested != AUTO or find_model(XPART).why_unavailable(engines.weights_dir):
+    if requested != AUTO:
         return engines.choose(GENERATE, requested)
-    ahead = look_ahead(engines, options, part_count)
-    fits = ahead.plan is None or ahead.plan.fits
-    return engines.choose(GENERATE, requested, neural_s=ahead.seconds, fits=fits)
+    return foresee(engines, requested, options, part_count)[0]
 
 
 def run(

@@ -6,7 +6,7 @@ from partwise.core.errors import AppError
 from partwise.vram.planner import in_words as plan_in_words
 from partwise.xpart.settings import MAX_PARTS, XPartSettings
 from studio.catalog import GENERATE, XPART, EngineChoice, Engines, in_words
-from studio.generate import GenerateOptions, choose_engine, look_ahead
+from studio.generate import GenerateOptions, foresee
 from studio.outlook import Outlook
 
 
@@ -36,8 +36,8 @@ def prospect_of(
     if problem := _why_too_many(engines, requested, part_count):
         choice = engines.choose(GENERATE, requested)
         return Prospect(choice, f"({choice.reason}).", problem, is_refused=True)
-    choice = choose_engine(engines, requested, options, max(1, part_count))
-    if choice.name != XPART:
+    choice, ahead = foresee(engines, requested, options, max(1, part_count))
+    if ahead is None:
         where = "on the CPU, no GPU memory needed"
         return Prospect(
             choice,
@@ -46,7 +46,6 @@ def prospect_of(
         )
     if not part_count:
         return Prospect(choice, f"({choice.reason}). No part is chosen yet.")
-    ahead = look_ahead(engines, options, part_count)
     where = "on the GPU" if choice.needs_gpu and not _is_on_host(ahead) else "on the CPU"
     work = f"{where} ({choice.reason}). {_work_words(options.xpart, part_count)}"
     plan = ahead.plan

@@ -23,14 +23,19 @@ def open_generate(page: Visit, mesh: Path) -> None:
     page.page.locator("#generate-advanced button").first.click()
 
 
+def give_boxes(page: Visit, folder: Path) -> None:
+    """Upload a file of three boxes, a body in each."""
+    path = folder / "boxes.npy"
+    np.save(path, BOXES)
+    page.page.set_input_files("#boxes-upload input[type=file]", str(path))
+
+
 def test_boxes_of_a_file_become_parts_and_are_closed(
     visit: Callable[..., Visit], bodies_glb: Path, tmp_path: Path
 ) -> None:
     page = visit()
     open_generate(page, bodies_glb)
-    path = tmp_path / "boxes.npy"
-    np.save(path, BOXES)
-    page.page.set_input_files("#boxes-upload input[type=file]", str(path))
+    give_boxes(page, tmp_path)
     page.page.locator("#boxes-note", has_text="boxes became 3 parts").wait_for()
     page.wait_for("parts().length === 3", GENERATE)
     assert page.page.locator("#boxes-reset").is_enabled()
@@ -135,9 +140,7 @@ def test_the_files_of_the_parts_can_be_had_after_their_boxes_changed(
 ) -> None:
     page = visit()
     open_generate(page, bodies_glb)
-    path = tmp_path / "boxes.npy"
-    np.save(path, BOXES)
-    page.page.set_input_files("#boxes-upload input[type=file]", str(path))
+    give_boxes(page, tmp_path)
     page.page.locator("#boxes-reset:not([disabled])").wait_for()
     page.press("boxes-reset")
     page.page.locator("#boxes-reset[disabled]").wait_for()

@@ -105,8 +105,8 @@ def test_boxes_of_a_file_go_to_the_parts_or_become_parts(
 
 def engines_with(name: str, monkeypatch: pytest.MonkeyPatch, ahead: Outlook) -> Any:
     choice = EngineChoice(name, name.title(), "chosen by you", needs_gpu=name == XPART)
-    monkeypatch.setattr(prospect, "choose_engine", lambda *_: choice)
-    monkeypatch.setattr(prospect, "look_ahead", lambda *_: ahead)
+    foreseen = (choice, ahead if name == XPART else None)
+    monkeypatch.setattr(prospect, "foresee", lambda *_: foreseen)
     return SimpleNamespace(choose=lambda *_: choice)
 
 

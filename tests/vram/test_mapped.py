@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from torch import nn
 
 from partwise.core.errors import WeightsError
 from partwise.vram.checkpoint import load_weights, open_checkpoint
-from partwise.vram.component import LoadOrder
+from partwise.vram.component import ComponentSpec, LoadOrder
 from partwise.vram.host import held_host_bytes
 from partwise.vram.mapped import MappedFile, mapped_bytes, take_notes
 from partwise.vram.precision import PrecisionPolicy
@@ -23,6 +24,7 @@ from partwise.vram.slots import PlainSlots
 from partwise.vram.tensor_stream import torch_dtypes
 from partwise.vram.weights import HostMaster
 from tests.vram.streamed_models import BLOCK_NAMES, build_tower, tokens_of, write_tower
+from tests.vram.test_weights import GIB, masters, wide
 
 ROOT = Path(__file__).parents[2]
 MIB = 2**20
@@ -240,3 +242,26 @@ def test_a_process_that_streams_from_the_file_takes_hardly_any_memory(
     else:
         assert 0.4 * size < held < 0.5 * size
         assert grown < held + 0.2 * size
+
+
+def test_one_that_is_being_read_has_its_room_and_is_not_mapped_beside() -> None:
+    free, is_building, go = [8 * GIB], threading.Event(), threading.Event()
+    plain = wide(4)
+
+    def build(order: LoadOrder) -> nn.Module:
+        free[0] = GIB  # what it has read so far
+        is_building.set()
+        assert go.wait(10)
+        return plain.build(order)
+
+    host = masters(None, lambda: free[0])
+    spec = ComponentSpec("wide", "wide", build, count_bytes=lambda precision: 3 * GIB)
+    assert host.has_room(spec, "fp32")
+    ahead = threading.Thread(target=lambda: host.obtain(spec, "fp32"))
+    ahead.start()
+    assert is_building.wait(10)
+    assert host.has_room(spec, "fp32")
+    free[0] = 8 * GIB
+    go.set()
+    ahead.join(10)
+    assert not host.obtain(spec, "fp32", is_mapped=None).is_mapped

@@ -225,29 +225,6 @@ def test_two_threads_that_want_the_same_build_it_once() -> None:
     assert len(set(map(id, found))) == 1
 
 
-def test_one_that_is_being_read_has_its_room_and_is_not_mapped_beside() -> None:
-    free, is_building, go = [8 * GIB], threading.Event(), threading.Event()
-    plain = wide(4)
-
-    def build(order: LoadOrder) -> nn.Module:
-        free[0] = GIB  # what it has read so far
-        is_building.set()
-        assert go.wait(10)
-        return plain.build(order)
-
-    host = masters(None, lambda: free[0])
-    spec = ComponentSpec("wide", "wide", build, count_bytes=lambda precision: 3 * GIB)
-    assert host.has_room(spec, "fp32")
-    ahead = threading.Thread(target=lambda: host.obtain(spec, "fp32"))
-    ahead.start()
-    assert is_building.wait(10)
-    assert host.has_room(spec, "fp32")
-    free[0] = 8 * GIB
-    go.set()
-    ahead.join(10)
-    assert not host.obtain(spec, "fp32", is_mapped=None).is_mapped
-
-
 def test_who_waits_for_a_build_that_fails_builds_itself() -> None:
     host, found = masters(), []
     is_building, go, attempts = threading.Event(), threading.Event(), []
