@@ -56,6 +56,12 @@ class MergeTree:
         merges = min(max(self.leaf_count - part_count, 0), len(self.joins))
         return face_components(self.leaf_count, self.joins[:merges])
 
+    def above(self, groups: Ints) -> "MergeTree":
+        """The rest of the tree over a cut of it; groups: (N,) int64 as `cut_to` gives them."""
+        count = int(groups.max()) + 1
+        done = self.leaf_count - count
+        return MergeTree(count, groups[self.joins[done:]], self.heights[done:])
+
 
 def build_tree(leaf_count: int, joins: Ints, heights: Floats) -> MergeTree:
     """Order merges by price. joins: (M, 2) int64 leaves, without cycles."""

@@ -31,17 +31,18 @@ from partwise.geometric.merge_tree import (
     start_state,
     ward_increase,
 )
-from partwise.geometric.part_count import choose_part_count
+from partwise.geometric.part_tree import PartTree, labels_for
 from partwise.geometric.shape_diameter import shape_diameters
 from partwise.geometric.simplify import patch_groups, polygon_groups, sliver_groups
 from partwise.geometric.spectral import conductances, spectral_modes
-from partwise.geometry.labels import absorb_islands, number_by_area, smooth_labels, sum_by_group
+from partwise.geometry.labels import absorb_islands, smooth_labels, sum_by_group
 from partwise.geometry.topology import Floats, Ints
 
 MODE_COUNT = 20
 THICKNESS_WEIGHT = 0.4
 SMALLEST_BODY = 0.004  # of the area: below, a body is never cut
 ISLAND_SHARE = 0.2
+ATOM_COUNT = 200
 
 
 @dataclass(frozen=True)
@@ -61,17 +62,14 @@ class SegmentSettings:
 
 @dataclass(frozen=True)
 class Segmentation:
-    """The parts of a mesh, and what is needed to cut it into another number of parts.
+    """The parts of a mesh, and the tree that gives it fewer or more of them.
 
-    face_labels: (F,) int32, 0 … K−1 from the largest part (by area) to the smallest.
-    face_regions: (F,) int64 leaf of the tree that each face belongs to. tree: all merges.
-    suggested_count: how many parts `detail` would give. stage_seconds: time by stage.
+    face_labels: (F,) int32, 0 … K−1 from the largest part (by area) to the smallest: `tree` cut as
+    the settings say. stage_seconds: time by stage.
     """
 
     face_labels: NDArray[np.int32]
-    face_regions: Ints
-    tree: MergeTree
-    suggested_count: int
+    tree: PartTree
     stage_seconds: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -109,12 +107,13 @@ def segment_mesh(
     nodes = _region_nodes(face_nodes, regions[fine_groups])
     tree = _grow_tree(surface, graph, nodes, settings.seed, clock)
     with clock.stage("Smoothing boundaries", 0.9):
-        suggested = choose_part_count(tree, settings.detail)
-        labels = tree.cut_to(settings.part_count or suggested)[regions]
-        labels = _clean(fine, labels, fine.count / graph.count)
+        atoms = tree.cut_to(max(ATOM_COUNT, settings.part_count or 0))
+        labels = _clean(fine, atoms[regions], fine.count / graph.count)
+        areas = sum_by_group(labels, fine.areas, int(atoms.max()) + 1)
+        parts = PartTree(labels.astype(np.int32)[fine_groups], areas, tree.above(atoms))
+        face_labels = labels_for(parts, settings.part_count, settings.detail)
     progress(Progress("Done", 1.0))
-    face_labels = number_by_area(labels, fine.areas)[fine_groups]
-    return Segmentation(face_labels, regions[fine_groups], tree, suggested, clock.seconds)
+    return Segmentation(face_labels, parts, clock.seconds)
 
 
 def _to_unit(vertices: Floats) -> Floats:

@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 
 from partwise.core.errors import MeshError
 from partwise.core.progress import Progress
-from partwise.geometric.part_count import choose_part_count
 from partwise.geometric.segment import Segmentation, SegmentSettings, segment_mesh
 from partwise.geometry.labels import connected_regions
 from partwise.geometry.topology import adjacent_faces, mesh_edges, weld
@@ -116,7 +115,7 @@ def test_more_parts_than_faces_gives_each_face_its_own():
 
 
 def test_more_detail_never_gives_fewer_parts(chair, chair_cut):
-    counts = [choose_part_count(chair_cut.tree, detail) for detail in np.linspace(0, 1, 101)]
+    counts = [chair_cut.tree.count_for(detail) for detail in np.linspace(0, 1, 101)]
 
     assert counts == sorted(counts)
     assert counts[0] < chair_cut.part_count < counts[-1]
