@@ -1,4 +1,4 @@
-"""Partwise from the command line: segment, generate, memory, weights; as the page does it."""
+"""Partwise from the command line: segment, recut, generate, memory, weights; as on the page."""
 
 import argparse
 import contextlib
@@ -7,26 +7,33 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from partwise.core.errors import AppError, ConfigError
 from partwise.core.progress import CancelToken, Progress, ProgressCallback, ignore_progress
-from partwise.p3sam.settings import PRECISIONS
 from partwise.vram.export import status_payload
-from partwise.xpart.settings import DECODINGS
 from studio import generate, load, results, segment, weights
-from studio.asked import GenerateChoice, read_part_ids, request_of, set_boxes
+from studio.asked import request_of, set_boxes
 from studio.catalog import NEURAL_MODELS, find_model
-from studio.configuration import DEFAULT_QUALITY, Configuration, load_configuration
+from studio.configuration import Configuration, load_configuration
+from studio.cutting_options import (
+    add_cutting_options,
+    add_tree_options,
+    cutting_engine,
+    cutting_options,
+    read_counts,
+)
 from studio.diagnosis import diagnose
 from studio.document import Document
 from studio.finished import CANCELLED, FAILED, FinishedParts
 from studio.generate import GenerateRequest
+from studio.making_options import add_making_options, making_choice
 from studio.memory_options import add_memory_options, memory_overrides
 from studio.memory_report import memory_text
 from studio.next_job import as_given, next_job
 from studio.prospect import check_part_count, prospect_of
+from studio.recut import checked_count
 from studio.servers import end_server, may_be_ended
 from studio.surroundings import (
     SeenServer,
@@ -36,6 +43,7 @@ from studio.surroundings import (
     memory_of,
     see_servers,
 )
+from studio.tree_file import TREE_FILE, read_tree, tree_files
 from studio.workflow import Studio, build_studio
 from studio.workspace import base_folder
 
@@ -64,13 +72,15 @@ def _parser() -> argparse.ArgumentParser:
 
     cut = commands.add_parser("segment", help="cut a mesh into parts")
     _add_common(cut)
-    _add_segment_options(cut)
+    add_cutting_options(cut)
+    add_tree_options(cut)
     cut.set_defaults(command=_segment)
+    _add_recut(commands.add_parser("recut", help="fewer or more parts at once, from a saved tree"))
 
     close = commands.add_parser("generate", help="make each part a closed mesh")
     _add_common(close)
-    _add_segment_options(close)
-    _add_generate_options(close)
+    add_cutting_options(close)
+    add_making_options(close)
     close.set_defaults(command=_generate)
 
     memory = commands.add_parser("memory", help="show what holds the memory")
@@ -116,50 +126,35 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     add_memory_options(parser)
 
 
-def _add_segment_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--preset", default="balanced", help="a name in configs/presets")
-    parser.add_argument("--parts", type=int, metavar="N", help="how many parts; default: chosen")
-    parser.add_argument("--detail", type=float, default=0.5, help="0 few parts … 1 many parts")
-    parser.add_argument("--seed", type=int, help="default: the engine's own")
-    neural = parser.add_argument_group("P3-SAM")
-    neural.add_argument("--points", type=int, metavar="N", help="sampled points; default: preset")
-    neural.add_argument("--prompts", type=int, metavar="N", help="point prompts; default: preset")
-    neural.add_argument("--prompt-batch", type=int, metavar="N", help="prompts in one pass")
-    neural.add_argument("--precision", choices=PRECISIONS, help="of the heads")
-    neural.add_argument("--nearest", action="store_true", help="faces by nearest points")
-    neural.add_argument("--merge-small", action="store_true", help="small parts join a neighbour")
-
-
-def _add_generate_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--labels", type=Path, help="face_ids.npy to use in place of segmenting")
-    parser.add_argument("--boxes", type=Path, help=".json or .npy: of the labels, or each a part")
-    parser.add_argument("--only", default="", metavar="IDS", help="parts to generate, as in 0,2,5")
-    neural = parser.add_argument_group("X-Part")
-    neural.add_argument("--quality", default=DEFAULT_QUALITY, help="a name in configs/qualities")
-    neural.add_argument(
-        "--preview", dest="quality", action="store_const", const="preview", help="a first look"
-    )
-    neural.add_argument("--steps", type=int, metavar="N", help="default: quality")
-    neural.add_argument("--octree", type=int, metavar="N", help="cells a side; default: quality")
-    neural.add_argument("--decoding", help=f"{' or '.join(DECODINGS)}")
+def _add_recut(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("tree", type=Path, metavar="TREE", help=f"{TREE_FILE} of a segmentation")
+    number = parser.add_mutually_exclusive_group(required=True)
+    number.add_argument("--parts", type=int, metavar="N", help="how many parts")
+    number.add_argument("--detail", type=float, help="0 few parts … 1 many parts")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FACE_IDS.npy")
+    parser.set_defaults(command=_recut)
 
 
 def _segment(options: argparse.Namespace) -> int:
+    counts, engine = read_counts(options.also), cutting_engine(options)
     with _studio(options) as studio:
         document = _open(options, studio)
-        _cut(options, studio, document)
-        return _write(document, results.PARTS, options.output)
+        _cut(options, studio, document, engine)
+        files = tree_files(document, counts, is_saved=options.save_tree)
+        return _write(document, results.PARTS, options.output, more=files)
+
+
+def _recut(options: argparse.Namespace) -> int:
+    saved = read_tree(options.tree)
+    count = checked_count(saved.tree, options.parts, options.detail)
+    ids = saved.face_ids(count)
+    _write_files(options.output.parent, [(options.output.name, results.npy_bytes(ids))])
+    print(f"{ids.max() + 1} parts for {len(ids):,d} faces, written to {options.output}")
+    return 0
 
 
 def _generate(options: argparse.Namespace) -> int:
-    choice = GenerateChoice(
-        options.quality,
-        options.steps,
-        options.octree,
-        options.seed,
-        options.decoding,
-        read_part_ids(options.only),
-    )
+    choice = making_choice(options)
     with _studio(options) as studio:
         making = choice.options(studio.configuration)
         document = _open(options, studio)
@@ -193,11 +188,11 @@ def _close(
         is_failure = isinstance(err, AppError)
         ended = err.message if isinstance(err, AppError) else "Cancelled."
         words = finished.keep(FAILED if is_failure else CANCELLED, ended)
-        _write(document, results.COMPLETED, options.output)
+        _write(document, results.COMPLETED, options.output, options.format)
         print(f"Error: {words}" if is_failure else words, file=sys.stderr)
         return 1 if is_failure else 130
     finished.finish(result)
-    return _write(document, results.COMPLETED, options.output)
+    return _write(document, results.COMPLETED, options.output, options.format)
 
 
 def _memory(options: argparse.Namespace) -> int:
@@ -339,27 +334,13 @@ def _open(options: argparse.Namespace, studio: Studio) -> Document:
     )
 
 
-def _cut(options: argparse.Namespace, studio: Studio, document: Document) -> None:
-    chosen = segment.P3SamChoice(
-        options.points,
-        options.prompts,
-        options.prompt_batch,
-        options.precision,
-        is_connected=False if options.nearest else None,
-        is_post_processed=True if options.merge_small else None,
-    )
-    settings = segment.options_for(
-        studio.configuration,
-        options.preset,
-        part_count=options.parts,
-        detail=options.detail,
-        seed=options.seed,
-        chosen=chosen,
-    )
-    engine = options.engine if options.command is _segment else "auto"
+def _cut(
+    options: argparse.Namespace, studio: Studio, document: Document, engine: str = "auto"
+) -> None:
+    settings = cutting_options(options, studio.configuration)
     request = segment.SegmentRequest(document.source, document.mesh_key, settings, engine)
     result = segment.run(request, studio.engines, _progress(options), CancelToken())
-    document.set_segmentation(result.parts, result.run)
+    document.set_segmentation(result.parts, result.run, result.tree)
 
 
 def _progress(options: argparse.Namespace) -> ProgressCallback:
@@ -370,18 +351,34 @@ def _progress(options: argparse.Namespace) -> ProgressCallback:
     return ignore_progress if options.quiet or not sys.stderr.isatty() else show
 
 
-def _write(document: Document, kind: str, folder: Path) -> int:
+def _write(
+    document: Document,
+    kind: str,
+    folder: Path,
+    mesh_format: str | None = None,
+    *,
+    more: Mapping[str, bytes] | None = None,
+) -> int:
+    names = results.downloads(document, kind, mesh_format)
+    others = dict(more or {})
+    _write_files(folder, ((name, results.download(document, kind, name)) for name in names))
+    _write_files(folder, others.items())
+    for row in results.part_rows(document, kind):
+        words = results.row_words(document, row)
+        print(f"{row.part.id:4d}  {row.part.name:<30} {row.face_count:>9,d} faces {words}")
+    if kind == results.COMPLETED:
+        print(results.print_words(document))
+    print(f"Written to {folder}: {', '.join([*names, *others])}")
+    return 0
+
+
+def _write_files(folder: Path, files: Iterable[tuple[str, bytes]]) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for name in results.downloads(document, kind):
-            results.write_atomically(folder / name, results.download(document, kind, name))
+        for name, content in files:
+            results.write_atomically(folder / name, content)
     except OSError as err:
         raise AppError(f"Cannot write to {folder}: {err.strerror}. Choose another folder.") from err
-    for row in results.part_rows(document, kind):
-        state = f" {row.state}" + (f": {row.reason}" if row.reason else "")
-        print(f"{row.part.id:4d}  {row.part.name:<30} {row.face_count:>9,d} faces{state}")
-    print(f"Written to {folder}: {', '.join(results.downloads(document, kind))}")
-    return 0
 
 
 def _settings_lines(configuration: Configuration) -> Iterator[str]:

@@ -1,21 +1,26 @@
 """What a program asks of Generate beside its mesh: which parts, boxes, settings. Checked here."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from partwise.core.errors import AppError, ConfigError
+from partwise.geometric.complete import CompletionSettings
 from partwise.geometry.aabb_file import read_aabbs
 from studio import boxes
 from studio.configuration import DEFAULT_QUALITY, Configuration
 from studio.document import Document
-from studio.generate import GenerateOptions, GenerateRequest, options_for
+from studio.generate import GenerateOptions, GenerateRequest, check_lengths, options_for
+from studio.print_size import Printing
 
 MAX_LIST = 10_000  # characters of a list of parts
 
 
 @dataclass(frozen=True)
 class GenerateChoice:
-    """A program's settings; None leaves the quality's own. part_ids: None = all parts."""
+    """A program's settings; None leaves the quality's own. part_ids: None = all parts.
+
+    geometric: in units of the mesh.
+    """
 
     quality: str = DEFAULT_QUALITY
     steps: int | None = None
@@ -23,9 +28,12 @@ class GenerateChoice:
     seed: int | None = None
     decoding: str | None = None
     part_ids: tuple[int, ...] | None = None
+    geometric: CompletionSettings = field(default_factory=CompletionSettings)
+    printing: Printing = field(default_factory=Printing)
 
     def options(self, configuration: Configuration) -> GenerateOptions:
         """The settings of a run; raises `ConfigError` when out of range."""
+        check_lengths(self.geometric)
         return options_for(
             configuration,
             self.quality,
@@ -33,6 +41,7 @@ class GenerateChoice:
             octree_resolution=self.octree_resolution,
             seed=self.seed,
             decoding=self.decoding,
+            geometric=self.geometric,
         )
 
 
@@ -72,7 +81,10 @@ def set_boxes(document: Document, path: Path, name: str) -> str:
 def request_of(
     document: Document, choice: GenerateChoice, options: GenerateOptions, engine: str
 ) -> GenerateRequest:
-    """What to generate of a document that has parts; raises `ConfigError` for other parts."""
+    """What to generate of a document that has parts, printed as asked from then on.
+
+    Raises `ConfigError` for parts that there are not and lengths that do not fit.
+    """
     parts = document.parts
     if parts is None:
         raise AppError("There are no parts yet. Segment the mesh first.")
@@ -82,5 +94,7 @@ def request_of(
     if unknown is not None:
         shown = ", ".join(map(str, known[:20])) + (", …" if len(known) > 20 else "")
         raise ConfigError(f"There is no part {unknown}. The parts are {shown}.")
+    check_lengths(options.geometric, document.source)
+    document.set_printing(choice.printing)
     aabbs = boxes.effective_aabbs(document, chosen)
     return GenerateRequest(document.source, parts, chosen, engine, options, aabbs)

@@ -7,15 +7,17 @@ import threading
 import uuid
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar, cast
+from typing import Any, Literal, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from partwise.geometric.complete import CompletedPart
+from partwise.geometric.part_tree import PartTree
 from partwise.geometry.mesh_io import SourceMesh
 from studio.candidates import Candidates
 from studio.catalog import XPART
+from studio.print_size import Printing
 
 T = TypeVar("T")
 
@@ -57,7 +59,8 @@ class Run:
     """How a result came about: the engine, why that one, its settings, seconds per stage.
 
     stage_peaks: bytes at each stage's peak where it was measured. memory_plan: in words. ended: why
-    it ended before all was done, in a sentence; empty when all was.
+    it ended before all was done, in a sentence; empty when all was. recut_to: how many parts its
+    tree was cut into afterwards; None when it was not.
     """
 
     job: str
@@ -69,6 +72,19 @@ class Run:
     stage_peaks: dict[str, int] = field(default_factory=dict)
     memory_plan: str = ""
     ended: str = ""
+    recut_to: int | None = None
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a set of parts comes from: a run, another cut of its tree, or a person's hand.
+
+    run: the one that it goes back to. tree: that of the run, None when it has none.
+    """
+
+    made_by: Literal["run", "recut", "hand"]
+    run: Run | None
+    tree: PartTree | None = None
 
 
 @dataclass
@@ -77,7 +93,8 @@ class Document:
 
     picture_revision: the revision at which what is drawn last changed; boxes are drawn apart.
     missing: part ids that a run was asked for and has not made: "" while it still may, else why.
-    offered: the face labels of the parts that a person last chose from.
+    offered: the face labels of the parts that a person last chose from. history: the states of the
+    parts, the present one last; what is known of a state's origin comes and goes with it.
     """
 
     source: SourceMesh
@@ -86,15 +103,17 @@ class Document:
     revision: int = 0
     picture_revision: int = 0
     history: list[PartSet] = field(default_factory=list)
-    segmentation: Run | None = None
     completed: tuple[CompletedPart, ...] = ()
     completed_of: PartSet | None = None
     completion: Run | None = None
     missing: Mapping[int, str] = field(default_factory=dict)
     offered: NDArray[np.int32] | None = None
+    printing: Printing = field(default_factory=Printing)
     lock: threading.RLock = field(default_factory=threading.RLock)
+    _origins: list[Origin] = field(default_factory=list)
     _drawing: threading.Lock = field(default_factory=threading.Lock)
     _remembered: dict[str, tuple[int, Any]] = field(default_factory=dict)
+    _of_mesh: dict[str, Any] = field(default_factory=dict)
     _pictures: dict[Hashable, tuple[object, Any]] = field(default_factory=dict)
     _candidates: tuple[int, Candidates | None] = (-1, None)
 
@@ -107,6 +126,31 @@ class Document:
     def parts(self) -> PartSet | None:
         """The parts as they stand; None before the first segmentation."""
         return self.history[-1] if self.history else None
+
+    @property
+    def segmentation(self) -> Run | None:
+        """The run that the present parts go back to; None before the first."""
+        return self._origins[-1].run if self._origins else None
+
+    @property
+    def tree(self) -> PartTree | None:
+        """All cuts of the mesh, of the run that the present parts go back to; None without one."""
+        return self._origins[-1].tree if self._origins else None
+
+    @property
+    def is_edited(self) -> bool:
+        """Whether a person changed the parts after the last cut."""
+        return bool(self._origins) and self._origins[-1].made_by == "hand"
+
+    @property
+    def is_recut(self) -> bool:
+        """Whether the parts are another cut of the tree than the run's."""
+        return bool(self._origins) and self._origins[-1].made_by == "recut"
+
+    @property
+    def before_recut(self) -> PartSet | None:
+        """The parts that another cut would be compared with: those before the first of them."""
+        return self.history[-2] if self.is_recut else self.parts
 
     @property
     def can_undo(self) -> bool:
@@ -162,31 +206,55 @@ class Document:
             self._pictures = kept
             return [cast(T, value) for _, value in kept.values()]
 
-    def set_segmentation(self, parts: PartSet, run: Run) -> None:
+    def of_mesh(self, name: str, make: Callable[[], T]) -> T:
+        """What `make` gives for the mesh, whatever its parts; made once, not under `lock`."""
+        with self._drawing:
+            if name not in self._of_mesh:
+                self._of_mesh[name] = make()
+            return cast(T, self._of_mesh[name])
+
+    def set_segmentation(self, parts: PartSet, run: Run, tree: PartTree | None = None) -> None:
         """Take a new segmentation; edits of the one before can still be undone."""
-        self.segmentation = run
-        self.apply(parts)
+        self._push(parts, Origin("run", run, tree))
 
     def apply(self, parts: PartSet) -> None:
         """Take an edited set of parts as the present one."""
-        self.history.append(parts)
-        while len(self.history) > 2 and self._is_history_too_long():
-            del self.history[0]
+        self._push(parts, Origin("hand", self.segmentation, self.tree))
+
+    def set_recut(self, parts: PartSet, run: Run) -> None:
+        """Take another cut of the tree. It replaces the one before, so all are one step to undo."""
+        origin = Origin("recut", run, self.tree)
+        if not self.is_recut:
+            self._push(parts, origin)
+            return
+        self.history[-1], self._origins[-1] = parts, origin
         self._picture_changes()
+
+    def _push(self, parts: PartSet, origin: Origin) -> None:
+        self.history.append(parts)
+        self._origins.append(origin)
+        while len(self.history) > 2 and self._is_history_too_long():
+            del self.history[0], self._origins[0]
+        self._picture_changes()
+
+    def _pop(self) -> None:
+        del self.history[-1], self._origins[-1]
 
     def _picture_changes(self) -> None:
         self.revision += 1
         self.picture_revision = self.revision
 
     def _is_history_too_long(self) -> bool:
-        arrays = {id(parts.face_labels): parts.face_labels.nbytes for parts in self.history}
-        return len(self.history) > HISTORY_LENGTH or sum(arrays.values()) > HISTORY_BYTES
+        arrays = [parts.face_labels for parts in self.history]
+        arrays += [origin.tree.face_atoms for origin in self._origins if origin.tree is not None]
+        sizes = {id(array): array.nbytes for array in arrays}
+        return len(self.history) > HISTORY_LENGTH or sum(sizes.values()) > HISTORY_BYTES
 
     def undo(self) -> None:
         """Go back one state; raises `ValueError` when there is none."""
         if not self.can_undo:
             raise ValueError("there is nothing to undo")
-        self.history.pop()
+        self._pop()
         self._picture_changes()
 
     def set_box(self, part_id: int, aabb: NDArray[np.float64]) -> None:
@@ -209,7 +277,15 @@ class Document:
 
     def _set_boxes(self, boxes: Mapping[int, NDArray[np.float64]]) -> None:
         self.history[-1] = replace(self.history[-1], boxes=boxes)
+        self._origins[-1] = replace(self._origins[-1], made_by="hand")
         self.revision += 1
+
+    def set_printing(self, printing: Printing) -> None:
+        """Take another printed size; files and tables are of that one from then on."""
+        with self.lock:
+            if printing != self.printing:
+                self.printing = printing
+                self.revision += 1
 
     def follow(self, before: "Document") -> None:
         """Take the place of another document: no revision of that one comes again."""

@@ -4,6 +4,7 @@ from starlette.responses import Response
 
 _MEDIA_TYPES = {
     "glb": "model/gltf-binary",
+    "3mf": "model/3mf",
     "zip": "application/zip",
     "json": "application/json",
     "npy": "application/octet-stream",

@@ -85,7 +85,7 @@ class FinishedParts:
             self._document.set_completion(self._request.parts, done, self._run(ended), missing)
 
     def _run(self, ended: str) -> Run:
-        settings = asdict(self._request.options.xpart)
+        settings = asdict(self._request.options.of(self._choice.name))
         return Run(
             GENERATE,
             self._choice.name,

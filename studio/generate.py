@@ -1,36 +1,49 @@
 """Generate: a mesh with parts in, each part as a closed mesh out. The same for every face."""
 
 import logging
+import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from partwise.core.errors import AppError, ConfigError
 from partwise.core.progress import CancelToken, ProgressCallback
-from partwise.geometric.complete import CompletedPart, Completion, closed_count
+from partwise.geometric.complete import (
+    CompletedPart,
+    Completion,
+    CompletionSettings,
+    closed_count,
+)
 from partwise.geometry.aabb import part_aabbs
 from partwise.geometry.mesh_io import SourceMesh
 from partwise.xpart.settings import XPartSettings
 from studio import xpart
 from studio.catalog import AUTO, GENERATE, XPART, EngineChoice, Engines, find_model
 from studio.configuration import DEFAULT_QUALITY, Configuration
-from studio.document import PartSet, Run
+from studio.document import Document, PartSet, Run
 from studio.outlook import Outlook
 from studio.p3sam_network import Watch
+from studio.print_size import in_three_digits, largest_side
 
 logger = logging.getLogger(__name__)
 
 PartCallback = Callable[[CompletedPart], None]
+_LARGEST_SHARE = 0.5  # of the object's largest side that a peg or a wall may be
 
 
 @dataclass(frozen=True)
 class GenerateOptions:
-    """How to generate, for whichever engine runs; the built-in one has nothing to set."""
+    """How to generate, for whichever engine runs; `geometric` in units of the mesh."""
 
     xpart: XPartSettings = field(default_factory=XPartSettings)
+    geometric: CompletionSettings = field(default_factory=CompletionSettings)
+
+    def of(self, engine: str) -> XPartSettings | CompletionSettings:
+        """The settings of one engine."""
+        return self.xpart if engine == XPART else self.geometric
 
 
 @dataclass(frozen=True)
@@ -82,8 +95,12 @@ def options_for(
     octree_resolution: int | None = None,
     seed: int | None = None,
     decoding: str | None = None,
+    geometric: CompletionSettings | None = None,
 ) -> GenerateOptions:
-    """A quality's settings with a person's own; raises `ConfigError` when out of range."""
+    """A quality's settings with a person's own; raises `ConfigError` when out of range.
+
+    geometric: the built-in engine's, in units of the mesh; `check_lengths` knows how large that is.
+    """
     given = {
         "steps": steps,
         "octree_resolution": octree_resolution,
@@ -92,9 +109,47 @@ def options_for(
     }
     values = {key: value for key, value in given.items() if value is not None}
     try:
-        return GenerateOptions(replace(configuration.xpart_settings(quality), **values))  # type: ignore[arg-type]
+        neural = replace(configuration.xpart_settings(quality), **values)  # type: ignore[arg-type]
     except ValueError as err:
         raise ConfigError(f"X-Part: {err}.") from err
+    return GenerateOptions(neural, geometric or CompletionSettings())
+
+
+def check_lengths(settings: CompletionSettings, mesh: SourceMesh | None = None) -> None:
+    """Raise `ConfigError` for lengths that cannot be, or not in this mesh."""
+    most = math.inf if mesh is None else _LARGEST_SHARE * largest_side(mesh)
+    for name, value in asdict(settings).items():
+        if not (math.isfinite(value) and value >= 0):
+            raise ConfigError(f"{name} is {value}; give a length in units of the mesh, 0 or more.")
+        if value > most:
+            raise ConfigError(
+                f"{name} is {in_three_digits(value)} in units of the mesh, more than half of the "
+                f"object's largest side. Give at most {in_three_digits(most)}."
+            )
+    if 0 < settings.plug <= settings.clearance:
+        raise ConfigError(
+            f"A clearance of {in_three_digits(settings.clearance)} leaves nothing of a plug of "
+            f"{in_three_digits(settings.plug)}. Give a smaller one, such as a tenth of the plug."
+        )
+
+
+def is_stale(document: Document, options: GenerateOptions) -> bool:
+    """Whether the closed parts were made with other settings than these, of the same engine."""
+    run = document.completion
+    if run is None:
+        return False
+    asked = options.of(run.engine)
+    return any(
+        field.name in run.settings
+        and _is_other(run.settings[field.name], getattr(asked, field.name))
+        for field in fields(asked)
+    )
+
+
+def _is_other(one: object, other: object) -> bool:
+    if isinstance(one, float) and isinstance(other, float):
+        return not math.isclose(one, other, rel_tol=1e-9)
+    return one != other
 
 
 def look_ahead(engines: Engines, options: GenerateOptions, part_count: int) -> Outlook:
@@ -162,19 +217,21 @@ def run(
 
 
 def _by_geometry(request: GenerateRequest, engines: Engines, watch: Watch) -> GenerateResult:
-    ids = request.chosen_ids
+    ids, settings = request.chosen_ids, request.options.geometric
+    check_lengths(settings, request.mesh)
     completion: Completion = engines.pool.run(
         "partwise.geometric.complete:complete_parts",
         request.mesh.vertices,
         request.mesh.faces,
         request.parts.face_labels,
         part_ids=ids,
+        settings=settings,
         limits=engines.job_limits,
         progress=watch.progress,
         cancel=watch.cancel,
     )
     seconds = {"close": completion.seconds}
-    return GenerateResult(completion.parts, _run_of(ids, {}, seconds))
+    return GenerateResult(completion.parts, _run_of(ids, asdict(settings), seconds))
 
 
 def _by_xpart(

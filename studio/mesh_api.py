@@ -25,6 +25,7 @@ from studio.document import Document
 from studio.file_response import file_response
 from studio.jobs import Queued
 from studio.mesh_jobs import JobState, MeshJob, MeshJobs
+from studio.mesh_recut import RecutRequest, answer_recut, receive_recut
 from studio.mesh_upload import TooLarge, Upload
 from studio.servers import CLEAR_MEMORY, MEMORY_STATUS
 from studio.workflow import Studio
@@ -43,6 +44,7 @@ def mesh_routes(studio: Studio, control_token: str = "") -> list[BaseRoute]:
     return [
         Route("/api/mesh/segment", guarded(serve.segment), methods=["POST"]),
         Route("/api/mesh/generate", guarded(serve.generate), methods=["POST"]),
+        Route("/api/mesh/recut", guarded(serve.recut), methods=["POST"]),
         Route("/api/jobs/{id}", guarded(serve.job), methods=["GET"]),
         Route("/api/jobs/{id}", guarded(serve.cancel), methods=["DELETE"]),
         Route("/api/jobs/{id}/files/{name}", guarded(serve.file), methods=["GET"]),
@@ -100,6 +102,13 @@ class _MeshApi:
     async def generate(self, request: Request) -> Response:
         """Start making each part a closed mesh."""
         return await self._start(request, GENERATE)
+
+    async def recut(self, request: Request) -> Response:
+        """Cut the mesh of a finished segmentation into fewer or more parts, at once."""
+        wanted = await receive_recut(request)
+        job = self._found(wanted.job_id)
+        answer = await run_in_threadpool(self._recut, job, wanted)
+        return JSONResponse({"job_id": job.id, **answer})
 
     async def job(self, request: Request) -> Response:
         """Where a job stands."""
@@ -163,8 +172,19 @@ class _MeshApi:
             "elapsed_s": report.elapsed_s + cleaned.elapsed_s,
         }
 
+    def _recut(self, job: MeshJob, wanted: RecutRequest) -> Mapping[str, Any]:
+        document = self._jobs.document_of(job)
+        if job.state is not JobState.DONE or document is None:
+            raise AppError(f"This job has no parts to cut: it is {job.state.value}.")
+        if job.task.job != SEGMENT:
+            raise AppError("This job made closed parts. Recut a job of /api/mesh/segment.")
+        return answer_recut(document, wanted)
+
     def _find(self, request: Request) -> MeshJob:
-        job = self._jobs.find(request.path_params["id"])
+        return self._found(request.path_params["id"])
+
+    def _found(self, job_id: str) -> MeshJob:
+        job = self._jobs.find(job_id)
         if job is None:
             raise _NotFound("There is no such job: its result was removed, or it never was.")
         return job

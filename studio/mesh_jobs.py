@@ -216,7 +216,7 @@ class MeshJobs:
         engine = task.engine if task.job == SEGMENT else AUTO
         request = segment.SegmentRequest(document.source, document.mesh_key, task.options, engine)
         result = segment.run(request, self._studio.engines, progress, cancel)
-        document.set_segmentation(result.parts, result.run)
+        document.set_segmentation(result.parts, result.run, result.tree)
 
     def _close(
         self, task: MeshTask, document: Document, progress: ProgressCallback, cancel: CancelToken

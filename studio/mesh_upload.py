@@ -18,12 +18,14 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
 from partwise.core.errors import AppError, ConfigError, MeshError
+from partwise.geometric.complete import CompletionSettings
 from partwise.geometry.aabb_file import MAX_BYTES
 from partwise.geometry.limits import MEGABYTE, Refusal, extension_of
 from studio.asked import GenerateChoice, read_part_ids
 from studio.catalog import AUTO, GENERATE, Engines
 from studio.configuration import DEFAULT_QUALITY, Configuration
 from studio.mesh_jobs import MeshTask
+from studio.print_size import read_printing
 from studio.segment import P3SamChoice, SegmentOptions, choose_engine, options_for
 
 OPTIONS = (
@@ -39,7 +41,18 @@ OPTIONS = (
     "nearest",
     "merge_small",
 )
-MAKING = ("quality", "steps", "octree_resolution", "decoding", "part_ids")  # of “generate” alone
+MAKING = (  # of “generate” alone
+    "quality",
+    "steps",
+    "octree_resolution",
+    "decoding",
+    "part_ids",
+    "plug",
+    "clearance",
+    "wall",
+    "print_size",
+    "min_wall",
+)
 BESIDE = ("labels", "boxes")  # files that may come with the mesh, to “generate”
 _LABEL_BYTES = 8  # of one face, at most
 _MARGIN_BYTES = 64 * 1024  # for the other fields and what stands between them
@@ -190,11 +203,15 @@ def parse_making(fields: Mapping[str, str]) -> GenerateChoice:
     """How to generate, of a request's fields; raises `ConfigError` with the field and its value."""
     return GenerateChoice(
         fields.get("quality") or DEFAULT_QUALITY,
-        _integer(fields, "steps"),
-        _integer(fields, "octree_resolution"),
-        _integer(fields, "seed"),
+        read_integer(fields, "steps"),
+        read_integer(fields, "octree_resolution"),
+        read_integer(fields, "seed"),
         fields.get("decoding") or None,
         read_part_ids(fields.get("part_ids", "")),
+        CompletionSettings(
+            *(read_number(fields, name, 0.0) for name in ("plug", "clearance", "wall"))
+        ),
+        read_printing(fields.get("print_size", ""), fields.get("min_wall", "")),
     )
 
 
@@ -210,9 +227,9 @@ def parse_options(
             known = ", ".join((*OPTIONS, *others))
             raise ConfigError(f"“{name[:60]}” is not an option. Known are: {known}.")
     chosen = P3SamChoice(
-        _integer(fields, "points"),
-        _integer(fields, "prompts"),
-        _integer(fields, "prompt_batch"),
+        read_integer(fields, "points"),
+        read_integer(fields, "prompts"),
+        read_integer(fields, "prompt_batch"),
         fields.get("precision") or None,
         is_connected=False if _flag(fields, "nearest") else None,
         is_post_processed=True if _flag(fields, "merge_small") else None,
@@ -220,14 +237,15 @@ def parse_options(
     return options_for(
         configuration,
         fields.get("preset") or "balanced",
-        part_count=_integer(fields, "parts") or None,
-        detail=_number(fields, "detail", 0.5),
-        seed=_integer(fields, "seed"),
+        part_count=read_integer(fields, "parts") or None,
+        detail=read_number(fields, "detail", 0.5),
+        seed=read_integer(fields, "seed"),
         chosen=chosen,
     )
 
 
-def _integer(fields: Mapping[str, str], name: str) -> int | None:
+def read_integer(fields: Mapping[str, str], name: str) -> int | None:
+    """A whole number, None where none was given; raises `ConfigError`."""
     text = fields.get(name, "").strip()
     if not text:
         return None
@@ -236,7 +254,8 @@ def _integer(fields: Mapping[str, str], name: str) -> int | None:
     return int(text)
 
 
-def _number(fields: Mapping[str, str], name: str, default: float) -> float:
+def read_number(fields: Mapping[str, str], name: str, default: float) -> float:
+    """A finite number; raises `ConfigError`."""
     text = fields.get(name, "").strip()
     try:
         value = float(text or default)

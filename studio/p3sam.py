@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from partwise.core.errors import MemoryBudgetError
 from partwise.core.worker import WorkerOutOfMemory
+from partwise.geometric.part_tree import PartTree
 from partwise.geometry.labels import number_by_area
 from partwise.geometry.mesh_io import SourceMesh
 from partwise.geometry.topology import face_areas
@@ -45,13 +46,14 @@ _PREPARED, _ENCODED, _ASKED = 0.05, 0.15, 0.95  # of a whole run
 class FoundParts:
     """face_labels: (F,) int32 of the upload's triangles, 0 … K−1 by falling area, −1 = no part.
 
-    stage_peaks: bytes. plan: how the memory was planned, in words.
+    stage_peaks: bytes. plan: how the memory was planned, in words. tree: of the built-in engine.
     """
 
     face_labels: NDArray[np.int32]
     stage_seconds: dict[str, float] = field(default_factory=dict)
     stage_peaks: dict[str, int] = field(default_factory=dict)
     plan: str = ""
+    tree: PartTree | None = None
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import re
 import tempfile
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -21,18 +21,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from partwise import __version__
-from partwise.geometric.complete import CompletedPart, PartState
-from partwise.geometry import topology
-from partwise.geometry.aabb import part_aabbs
 from partwise.geometry.export import MeshFormat, write_mesh, write_parts_glb
-from partwise.geometry.labels import members_by_label
 from partwise.geometry.parts import exploded_offsets, hex_colour
 from studio.boxes import boxes_of
-from studio.document import Document, Part, Run
+from studio.document import Document, Run
+from studio.part_picture import NO_PART
+from studio.part_rows import EMPTY, FAILED, WAITING, PartRow, part_rows
+from studio.print_size import mm_per_unit
+from studio.printing import (
+    area_words,
+    can_print,
+    left_out,
+    names_of,
+    parts_3mf,
+    size_words,
+    thin_words,
+    volume_words,
+)
 from studio.shapes import (
     COMPLETED,
     INPUT,
-    NO_PART,
     PARTS,
     export_of,
     is_view_simplified,
@@ -45,12 +53,16 @@ from studio.shapes import (
 
 __all__ = [
     "COMPLETED",
+    "EMPTY",
     "EXPLODE_AMOUNT",
+    "FAILED",
     "INPUT",
     "MASKS",
     "MESH_FORMATS",
     "NO_PART",
     "PARTS",
+    "PRINT_FILE",
+    "WAITING",
     "PartRow",
     "download",
     "downloads",
@@ -58,118 +70,20 @@ __all__ = [
     "is_view_simplified",
     "mask_glb",
     "mask_names",
+    "npy_bytes",
     "part_rows",
+    "print_words",
     "report",
+    "row_words",
     "view_glb",
     "write_atomically",
 ]
 
 MASKS = "masks"
-EMPTY, FAILED, WAITING = "empty", "failed", "waiting"
 MESH_FORMATS: tuple[MeshFormat, ...] = ("glb", "obj", "stl")
 EXPLODE_AMOUNT = 0.6
-
-
-@dataclass(frozen=True)
-class PartRow:
-    """A row of the part table. aabb: (2, 3) float64, min then max; area in squared mesh units.
-
-    state: “surface” of a part of the input, else “closed”, “open”, `EMPTY`, `FAILED`, `WAITING`.
-    """
-
-    part: Part
-    face_count: int
-    area: float
-    area_percent: float
-    state: str
-    reason: str
-    volume: float | None
-    aabb: NDArray[np.float64]
-
-
-def part_rows(document: Document, kind: str) -> list[PartRow]:
-    """The table of the parts (kind "parts") or of the closed parts (kind "completed").
-
-    Made once for each revision: the page asks for it at every step of a job.
-    """
-    make = _completed_rows if kind == COMPLETED else _surface_rows
-    return document.remembered(f"{kind} rows", lambda: make(document))
-
-
-def _surface_rows(document: Document) -> list[PartRow]:
-    parts, mesh = parts_of(document, PARTS), document.source
-    areas = topology.face_areas(mesh.vertices, mesh.faces)
-    total = max(float(areas.sum()), np.finfo(float).tiny)
-    boxes = part_aabbs(mesh.vertices, mesh.faces, parts.face_labels, [p.id for p in parts.parts])
-    members = members_by_label(parts.face_labels)
-    rows = []
-    for part, box in zip(parts.parts, boxes, strict=True):
-        own = members[part.id]
-        area = float(areas[own].sum())
-        rows.append(
-            PartRow(
-                part=part,
-                face_count=len(own),
-                area=area,
-                area_percent=100 * area / total,
-                state="surface",
-                reason="",
-                volume=None,
-                aabb=box,
-            )
-        )
-    return rows
-
-
-def _completed_rows(document: Document) -> list[PartRow]:
-    """The parts that were asked for, in the order of all parts."""
-    parts = parts_of(document, COMPLETED)
-    total = max(sum(done.area for done in document.completed), np.finfo(float).tiny)
-    rows = {done.part_id: _completed_row(document, done, total) for done in document.completed}
-    rows |= {part_id: _missing_row(document, part_id) for part_id in document.missing}
-    return [rows[part.id] for part in parts.parts if part.id in rows]
-
-
-def _completed_row(document: Document, done: CompletedPart, total_area: float) -> PartRow:
-    is_empty = done.state is PartState.OPEN and not len(done.faces)
-    return PartRow(
-        part=parts_of(document, COMPLETED).part(done.part_id),
-        face_count=len(done.faces),
-        area=done.area,
-        area_percent=100 * done.area / total_area,
-        state=EMPTY if is_empty else done.state.value,
-        reason=done.reason,
-        volume=done.volume if done.state is PartState.CLOSED else None,
-        aabb=_completed_aabb(document, done),
-    )
-
-
-def _missing_row(document: Document, part_id: int) -> PartRow:
-    """A part that is still to come, or will not."""
-    why, parts = document.missing[part_id], parts_of(document, COMPLETED)
-    return PartRow(
-        part=parts.part(part_id),
-        face_count=0,
-        area=0.0,
-        area_percent=0.0,
-        state=FAILED if why else WAITING,
-        reason=why,
-        volume=None,
-        aabb=_surface_aabb(document, part_id),
-    )
-
-
-def _completed_aabb(document: Document, done: CompletedPart) -> NDArray[np.float64]:
-    """The box of a closed part; of its surface in the input when nothing of it could be made."""
-    if len(done.vertices):
-        return np.stack([done.vertices.min(axis=0), done.vertices.max(axis=0)])
-    return _surface_aabb(document, done.part_id)
-
-
-def _surface_aabb(document: Document, part_id: int) -> NDArray[np.float64]:
-    mesh, labels = document.source, parts_of(document, COMPLETED).face_labels
-    (aabb,) = part_aabbs(mesh.vertices, mesh.faces, labels, [part_id])
-    return np.asarray(aabb)
+PRINT_FILE = "parts.3mf"
+_BESIDE = (".npy", ".json")  # files that belong to a mesh of any format
 
 
 def mask_names(document: Document) -> list[str]:
@@ -191,9 +105,16 @@ def mask_glb(document: Document, name: str) -> bytes:
     return candidates.glbs[index]
 
 
-def downloads(document: Document, kind: str) -> list[str]:
-    """The names of the files on offer for the parts or the closed parts."""
-    return list(_makers(document, kind))
+def downloads(document: Document, kind: str, mesh_format: str | None = None) -> list[str]:
+    """The names of the files on offer for the parts or the closed parts.
+
+    mesh_format: one of “glb”, “obj”, “stl”, “3mf”: meshes in that one alone, and what is no mesh.
+    """
+    names = list(_makers(document, kind))
+    if mesh_format is None:
+        return names
+    ends = (f".{mesh_format}", f"-{mesh_format}.zip", *_BESIDE)
+    return [name for name in names if name.endswith(ends)]
 
 
 def download(document: Document, kind: str, name: str) -> bytes:
@@ -211,7 +132,9 @@ def _makers(document: Document, kind: str) -> dict[str, Callable[[], bytes]]:
     makers["boxes.glb"] = lambda: _boxes_glb(document, kind, kind)
     makers["input_boxes.glb"] = lambda: _boxes_glb(document, kind, INPUT)
     makers.update({f"parts-{f}.zip": archive(f) for f in MESH_FORMATS})
-    makers["face_ids.npy"] = lambda: _npy(file_face_ids(document, kind))
+    if kind == COMPLETED and can_print(document):
+        makers[PRINT_FILE] = lambda: parts_3mf(document)
+    makers["face_ids.npy"] = lambda: npy_bytes(file_face_ids(document, kind))
     makers["face_ids.json"] = lambda: _json(_face_ids_json(document, kind))
     makers["aabb.json"] = lambda: _json(_aabb_json(document, kind))
     makers["report.json"] = lambda: _json(report(document, kind))
@@ -256,13 +179,25 @@ def report(document: Document, kind: str) -> dict[str, Any]:
         "peak_bytes": run.stage_peaks,
         "memory_plan": run.memory_plan,
         "ended_early": run.ended,
-        "edited": kind == PARTS and document.segmentation is not None and document.can_undo,
+        "recut_to": document.segmentation.recut_to if document.segmentation else None,
+        "edited": kind == PARTS and document.is_edited,
+        **({"print": _print_json(document)} if kind == COMPLETED else {}),
         "parts": [_part_json(row) for row in part_rows(document, kind)],
     }
 
 
-def _part_json(row: PartRow) -> dict[str, Any]:
+def _print_json(document: Document) -> dict[str, Any]:
+    scale = mm_per_unit(document.source, document.printing)
     return {
+        "mm_per_unit": scale,
+        "size_mm": [scale * side for side in document.source.facts.extents],
+        "least_wall_mm": document.printing.least_wall_mm,
+        "not_in_3mf": [part.id for part in left_out(document)],
+    }
+
+
+def _part_json(row: PartRow) -> dict[str, Any]:
+    told = {
         "id": row.part.id,
         "name": row.part.name,
         "colour": hex_colour(row.part.colour),
@@ -273,6 +208,27 @@ def _part_json(row: PartRow) -> dict[str, Any]:
         "reason": row.reason,
         "aabb": row.aabb.tolist(),
     }
+    if row.printed is not None:
+        told |= {"cap_area": row.cap_area, "thickness": row.thickness, **asdict(row.printed)}
+    return told
+
+
+def row_words(document: Document, row: PartRow) -> str:
+    """A row on one line, for the command line: state, volume, area, what is wrong."""
+    printed = row.printed
+    words = [row.state + (f": {row.reason}" if row.reason else "")]
+    if printed is not None:
+        if printed.volume_mm3 is not None:
+            words.append(volume_words(printed.volume_mm3))
+        words += [area_words(printed.area_mm2), thin_words(printed, document.printing)]
+    return " · ".join(word for word in words if word)
+
+
+def print_words(document: Document) -> str:
+    """How large closed parts come out, and which are in no file for printing."""
+    missing = left_out(document)
+    end = f" Not in {PRINT_FILE}, as not closed: {names_of(missing)}." if missing else ""
+    return f"Printed, the object is {size_words(document)}.{end}"
 
 
 def _face_ids_json(document: Document, kind: str) -> dict[str, Any]:
@@ -328,7 +284,7 @@ def _zip(document: Document, kind: str, file_format: MeshFormat) -> bytes:
             entries[shape.part.id] |= {"file": name, "sha256": sha256(content).hexdigest()}
             archive.writestr(name, content)
         archive.writestr("manifest.json", _json(manifest))
-        archive.writestr("face_ids.npy", _npy(file_face_ids(document, kind)))
+        archive.writestr("face_ids.npy", npy_bytes(file_face_ids(document, kind)))
     return buffer.getvalue()
 
 
@@ -337,7 +293,8 @@ def _slug(name: str) -> str:
     return f"_{plain}" if plain else ""
 
 
-def _npy(values: NDArray[Any]) -> bytes:
+def npy_bytes(values: NDArray[Any]) -> bytes:
+    """An array as a .npy file."""
     buffer = io.BytesIO()
     np.save(buffer, values, allow_pickle=False)
     return buffer.getvalue()

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from partwise.core.errors import ConfigError
 from partwise.core.progress import CancelToken, ProgressCallback
+from partwise.geometric.part_tree import PartTree
 from partwise.geometric.segment import Segmentation, SegmentSettings
 from partwise.geometry.mesh_io import SourceMesh
 from partwise.geometry.parts import default_part_names
@@ -30,6 +31,7 @@ MAX_SEED = 2**31 - 1
 MAX_POINT_NUM = 1_000_000
 MAX_PROMPT_NUM = 10_000
 _ONLY_SPEED = ("prompt_batch", "point_chunk")  # settings that change no result
+_ONLY_COUNT = ("part_count", "detail")  # settings that another cut of the same tree follows
 
 
 @dataclass(frozen=True)
@@ -68,10 +70,11 @@ class SegmentRequest:
 
 @dataclass(frozen=True)
 class SegmentResult:
-    """The parts, and how they came about."""
+    """The parts, how they came about, and the tree that gives fewer or more of them, if any."""
 
     parts: PartSet
     run: Run
+    tree: PartTree | None = None
 
 
 def options_for(
@@ -171,6 +174,7 @@ def run(
             stage_peaks=found.stage_peaks,
             memory_plan=found.plan,
         ),
+        found.tree,
     )
 
 
@@ -189,7 +193,8 @@ def _by_geometry(
         progress=progress,
         cancel=cancel,
     )
-    return FoundParts(segmentation.face_labels, dict(segmentation.stage_seconds))
+    seconds = dict(segmentation.stage_seconds)
+    return FoundParts(segmentation.face_labels, seconds, tree=segmentation.tree)
 
 
 def _by_p3sam(
@@ -206,14 +211,25 @@ def name_parts(face_labels: NDArray[np.int32], mesh: SourceMesh) -> PartSet:
 
 
 def is_stale(document: Document, options: SegmentOptions, engine: str = AUTO) -> bool:
-    """Whether the parts were made by another engine or with other settings than these."""
+    """Whether only another run would give the parts of this engine and these settings.
+
+    Not so when another cut of the tree does.
+    """
     run = document.segmentation
     if run is None or not run.settings:
         return False
     present = options.of(run.engine)
+    ignored = _ONLY_SPEED if document.tree is None else _ONLY_SPEED + _ONLY_COUNT
     is_other = any(
         run.settings.get(field.name) != getattr(present, field.name)
         for field in fields(present)
-        if field.name not in _ONLY_SPEED
+        if field.name not in ignored
     )
-    return is_other or engine not in (AUTO, run.engine)
+    is_short = document.tree is not None and _is_beyond(document.tree, run, options.geometric)
+    return is_other or is_short or engine not in (AUTO, run.engine)
+
+
+def _is_beyond(tree: PartTree, run: Run, settings: SegmentSettings) -> bool:
+    """Whether more parts are asked for than the tree has, and than it was grown for."""
+    wanted = settings.part_count
+    return wanted is not None and wanted > tree.most and wanted != run.settings.get("part_count")

@@ -15,20 +15,23 @@ from partwise.geometry.thinning import thin_out
 from studio.boxes import boxes_of
 from studio.candidates import Candidates
 from studio.document import Document, Part, PartSet
+from studio.part_picture import NEUTRAL, NO_PART, part_pictures
 
 PARTS, COMPLETED, INPUT = "parts", "completed", "input"
-NO_PART = -1
-NEUTRAL = (176, 182, 192)
 VIEW_FACES = 600_000  # of all closed parts in one picture
 
 
 @dataclass(frozen=True)
 class Shape:
-    """A part with its mesh. vertices: (V, 3) float64. faces: (F, 3) int64."""
+    """A part with its mesh. vertices: (V, 3) float64. faces: (F, 3) int64.
+
+    first_cut: the face from which on all are cut surfaces, None = none is known as one.
+    """
 
     part: Part
     vertices: NDArray[np.float64]
     faces: NDArray[np.int64]
+    first_cut: int | None = None
 
 
 def shapes_of(document: Document, kind: str) -> list[Shape]:
@@ -40,13 +43,20 @@ def shapes_of(document: Document, kind: str) -> list[Shape]:
     parts = parts_of(document, kind)
     if kind == COMPLETED:
         return [
-            Shape(parts.part(done.part_id), done.vertices, done.faces)
+            closed_shape(parts.part(done.part_id), done)
             for done in document.completed
             if len(done.faces)
         ]
     surfaces = split_by_label(mesh.vertices, mesh.faces, parts.face_labels)
     by_id = {surface.part_id: surface for surface in surfaces}
     return [Shape(part, by_id[part.id].vertices, by_id[part.id].faces) for part in parts.parts]
+
+
+def closed_shape(part: Part, done: CompletedPart) -> Shape:
+    """A finished part; what is new beside faces of the input is a cut surface."""
+    n_own = len(done.source_faces)
+    has_cuts = 0 < n_own < len(done.faces)
+    return Shape(part, done.vertices, done.faces, n_own if has_cuts else None)
 
 
 def _node_part(mesh: SourceMesh, node: int) -> Part:
@@ -65,7 +75,8 @@ def export_of(shape: Shape, kind: str, offset: NDArray[np.float64] | None = None
     """A shape in its colour, moved by a (3,) offset."""
     colour = NEUTRAL if kind == INPUT else part_colour(shape.part.colour)
     vertices = shape.vertices if offset is None else shape.vertices + offset
-    return ExportPart(shape.part.id, shape.part.name, colour, vertices, shape.faces)
+    name, first_cut = shape.part.name, shape.first_cut
+    return ExportPart(shape.part.id, name, colour, vertices, shape.faces, first_cut=first_cut)
 
 
 def outlines_of(document: Document, kind: str) -> list[Outline]:
@@ -90,24 +101,18 @@ def view_glb(document: Document, kind: str) -> bytes:
         with document.lock:
             wanted = list(_closed_pictures(document))
         return write_parts_glb(document.drawn(wanted), is_shaded=True)
+    if kind == PARTS:
+        with document.lock:
+            parts = parts_of(document, PARTS)
+        return write_parts_glb(part_pictures(document, parts), is_shaded=True)
     with document.lock:
         exports = [export_of(shape, kind) for shape in shapes_of(document, kind)]
-        if kind == PARTS:
-            exports += _uncovered(document)
     return write_parts_glb(exports, is_shaded=True)
 
 
 def is_view_simplified(document: Document) -> bool:
     """Whether the picture of the closed parts has fewer faces than their files."""
     return sum(len(done.faces) for done in document.completed) > VIEW_FACES
-
-
-def _uncovered(document: Document) -> list[ExportPart]:
-    rest = np.nonzero(parts_of(document, PARTS).face_labels == NO_PART)[0]
-    if not len(rest):
-        return []
-    surface = cut_out(document.source.vertices, document.source.faces, rest, NO_PART)
-    return [ExportPart(NO_PART, "No part", NEUTRAL, surface.vertices, surface.faces)]
 
 
 def _closed_pictures(
@@ -131,7 +136,7 @@ def _closed_pictures(
 
 def _closed_picture(parts: PartSet, done: CompletedPart, most: int) -> Callable[[], ExportPart]:
     part = parts.part(done.part_id)
-    return lambda: _shaded(export_of(Shape(part, done.vertices, done.faces), COMPLETED), most)
+    return lambda: _shaded(export_of(closed_shape(part, done), COMPLETED), most)
 
 
 def _grey_picture(mesh: SourceMesh, own: NDArray[np.int64], most: int) -> Callable[[], ExportPart]:
@@ -144,8 +149,14 @@ def _grey_picture(mesh: SourceMesh, own: NDArray[np.int64], most: int) -> Callab
 
 
 def _shaded(part: ExportPart, most: int) -> ExportPart:
-    vertices, faces = thin_out(part.vertices, part.faces, most)
-    return replace(part, vertices=vertices, faces=faces, shading=shade(vertices, faces))
+    thin, cut = thin_out(part.vertices, part.faces, most), part.first_cut
+    return replace(
+        part,
+        vertices=thin.vertices,
+        faces=thin.faces,
+        shading=shade(thin.vertices, thin.faces),
+        first_cut=None if cut is None else int(np.searchsorted(thin.kept, cut)),
+    )
 
 
 def mask_picture(document: Document, candidates: Candidates, index: int) -> bytes:

@@ -25,7 +25,7 @@ from partwise.geometry.topology import (
 Bools = NDArray[np.bool_]
 FLIPPED_SIDE = np.array([1, 0, 2])
 UNTANGLE_ROUNDS = 32
-SHEET_SHARE = 0.9
+SHEET_SHARE, FLAP_SHARE = 0.9, 0.01
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,8 @@ def proper_faces(faces: Ints, labels: NDArray[np.integer]) -> Ints:
     """Indices of the faces worth keeping: three different corners, no repeats within a label.
 
     A face and its mirror image are both kept, but for bodies that consist of such pairs: these are
-    sheets drawn on both sides, of which one side is kept.
+    sheets drawn on both sides, of which one side is kept. Bodies with a few such pairs lose these:
+    they are flaps without a volume.
     """
     if not len(faces):
         return np.zeros(0, dtype=np.int64)
@@ -60,9 +61,10 @@ def proper_faces(faces: Ints, labels: NDArray[np.integer]) -> Ints:
     if not np.any(has_twin):
         return np.nonzero(is_proper)[0]
     body = face_components(len(faces), adjacent_faces(mesh_edges(faces))[0])
-    is_sheet = np.bincount(body, has_twin) >= SHEET_SHARE * np.bincount(body)
-    first_of_side = _first_of_each(keys)[0]
-    is_first = np.where(is_sheet[body], first, first_of_side) == np.arange(len(faces))
+    share = np.bincount(body, has_twin) / np.bincount(body)
+    first_of_side, same_side = _first_of_each(keys)
+    is_first = np.where(share[body] >= SHEET_SHARE, first, first_of_side) == np.arange(len(faces))
+    is_first &= (share[body] > FLAP_SHARE) | (same_side == count)
     return np.nonzero(is_proper & is_first)[0]
 
 

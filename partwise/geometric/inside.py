@@ -14,6 +14,7 @@ from partwise.geometry.topology import Floats, Ints, face_cross
 FAR = 2.5
 INSIDE = 0.75
 FACE_SAMPLES = 32
+PAIR_CHUNK = 1 << 17
 
 
 class Inside:
@@ -93,15 +94,30 @@ def _groups(centres: Floats) -> tuple[Ints, Ints]:
 
 
 def _solid_angle(corners: Floats) -> float:
-    """The solid angle of triangles seen from the origin (van Oosterom and Strackee, 1983)."""
+    return float(_solid_angles(corners).sum())
+
+
+def _solid_angles(corners: Floats) -> Floats:
+    """The solid angles of triangles seen from the origin (van Oosterom and Strackee, 1983)."""
     a, b, c = corners[:, 0], corners[:, 1], corners[:, 2]
     la, lb, lc = (np.linalg.norm(side, axis=1) for side in (a, b, c))
     triple = np.einsum("ij,ij->i", a, np.cross(b, c))
     dots = [np.einsum("ij,ij->i", p, q) for p, q in ((a, b), (b, c), (c, a))]
     below = la * lb * lc + dots[0] * lc + dots[1] * la + dots[2] * lb
-    return float(2 * np.arctan2(triple, below).sum())
+    return np.asarray(2 * np.arctan2(triple, below))
 
 
 def winding_number(points: Floats, faces: Ints, at: Floats) -> float:
     """How often a closed surface surrounds the (3,) point: 1 inside, 0 outside. Exact."""
     return _solid_angle(points[faces] - at) / (4 * np.pi)
+
+
+def winding_numbers(corners: Floats, at: Floats) -> Floats:
+    """(N,) how often any (F, 3, 3) triangles surround each of the (N, 3) points. Exact."""
+    out = np.empty(len(at))
+    step = max(1, PAIR_CHUNK // len(corners))
+    for start in range(0, len(at), step):
+        offset = corners[None] - at[start : start + step, None, None]
+        angles = _solid_angles(offset.reshape(-1, 3, 3)).reshape(-1, len(corners))
+        out[start : start + step] = angles.sum(axis=1) / (4 * np.pi)
+    return out

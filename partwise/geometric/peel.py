@@ -12,8 +12,9 @@ from scipy.sparse.csgraph import dijkstra
 
 from partwise.geometric.cap import Cap
 from partwise.geometric.cap_mesh import interior_edges
+from partwise.geometric.fit import Walls, fitted
 from partwise.geometric.inside import Inside
-from partwise.geometric.plan import plan_caps, plan_lids
+from partwise.geometric.plan import PlannedCap, plan_caps, plan_lids
 from partwise.geometric.solid_bodies import turned_bodies
 from partwise.geometry.labels import members_by_label
 from partwise.geometry.topology import Floats, Ints, is_label_border, mesh_edges
@@ -25,7 +26,8 @@ CODE = 1 << 40
 class Solid:
     """A surface divided among labels; owns its points and faces, which grow as caps are added.
 
-    `had_holes` has the labels that were given a cap over a hole of the whole surface.
+    `had_holes` has the labels that were given a cap over a hole of the whole surface, `left` those
+    not yet peeled off.
     positions: (W, 3) float64. faces: (F, 3) int64, oriented, with split vertices. labels: (F,).
     """
 
@@ -36,6 +38,8 @@ class Solid:
         self.faces = faces
         self.caps: dict[int, list[Ints]] = {label: [] for label in self.own}
         self.had_holes: set[int] = set()
+        self.left = list(self.own)
+        self._refused: set[bytes] = set()
         self._owner: dict[int, int] = {}
         self._inside: Inside | None = None
         self._note_borders(faces, labels)
@@ -81,11 +85,12 @@ class Solid:
                 cap[chosen] = cap[chosen][:, ::-1]
                 start += len(cap)
 
-    def peel(self, label: int, *, may_shell: bool) -> bool:
+    def peel(self, label: int, *, may_shell: bool, may_cross: bool = False) -> bool:
         """Close a part; its neighbours get the other side of its caps.
 
-        Without shells, a part that flat caps and films cannot close well is left as it is; returns
-        whether the part is done.
+        Without shells, a part that flat caps and films cannot close well is left as it is, and so
+        is one whose caps would cut through something unless they may; returns whether the part is
+        done.
         """
         assert self._inside is not None, "close the solid first"
         plan = plan_caps(
@@ -95,12 +100,38 @@ class Solid:
             self._owners_beyond,
             may_shell=may_shell,
         )
-        for planned in plan or []:
+        fitting = None if plan is None else self._fitted(label, plan)
+        chosen = plan if fitting is None and may_cross else fitting
+        if chosen is None:
+            return False
+        for planned in chosen:
             shares = _shares(planned.cap, self._owners_beyond(planned.rims))
             faces = self._placed(np.concatenate(planned.rims), planned.cap)
             self.caps[label].append(faces)
             self._share_out(faces[:, ::-1], shares)
-        return plan is not None
+        self.left.remove(label)
+        return True
+
+    def _fitted(self, label: int, plan: list[PlannedCap]) -> list[PlannedCap] | None:
+        """The caps of a part, bent so that they cut through nothing; None where they cannot be."""
+        out: list[PlannedCap] = []
+        for planned in plan:
+            key = planned.cap.points.tobytes()
+            walls = self._walls(label, planned.cap.points, out)
+            rim = sum(map(len, planned.rims))
+            cap = None if key in self._refused else fitted(planned.cap, rim, walls)
+            if cap is None:
+                self._refused.add(key)
+                return None
+            out.append(PlannedCap(planned.rims, cap))
+        return out
+
+    def _walls(self, label: int, points: Floats, caps: list[PlannedCap]) -> Walls:
+        """What lies around a cap of a part: the part itself and all that is left beside it."""
+        rest = [cap.cap.points[cap.cap.faces] for cap in caps]
+        rest += [self.points[self.surface(other)] for other in self.left if other != label]
+        own = self.points[self.surface(label)]
+        return Walls(own, np.concatenate([np.zeros((0, 3, 3)), *rest])).near(points, 1.0)
 
     def _owners_beyond(self, rims: list[Ints]) -> Ints:
         """(R,) the labels across the rims of a part."""

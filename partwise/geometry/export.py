@@ -42,6 +42,8 @@ class ExportPart:
 
     colour: sRGB, 0 … 255. vertices: (V, 3) float64. faces: (F, 3) int64. `extras` are plain values
     that go into the GLB's node beside `part_id`. shading: what `shade` gives, if it is known.
+    first_cut: the face from which on all are cut surfaces, None = none is; in a shaded GLB they are
+    a primitive of their own, with “is_cut” among its extras.
     """
 
     part_id: int
@@ -51,6 +53,7 @@ class ExportPart:
     faces: Ints
     extras: Mapping[str, object] = field(default_factory=dict)
     shading: "ShadedMesh | None" = None
+    first_cut: int | None = None
 
 
 @dataclass(frozen=True)
@@ -178,7 +181,7 @@ class _Scene:
         node["extras"] = {**part.extras, "part_id": part.part_id}
         if len(part.faces):
             node["mesh"] = len(self._meshes)
-            self._meshes.append({"name": part.name, "primitives": [self._primitive(part)]})
+            self._meshes.append({"name": part.name, "primitives": self._primitives(part)})
             self._materials.append(_material(part.name, part.colour))
         self._nodes.append(node)
 
@@ -220,7 +223,8 @@ class _Scene:
         text = json.dumps(document, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
         return _to_glb(text.encode(), b"".join(self._chunks))
 
-    def _primitive(self, part: ExportPart) -> dict[str, Any]:
+    def _primitives(self, part: ExportPart) -> list[dict[str, Any]]:
+        """One of all faces; when shaded, one more of the cut surfaces, on the same vertices."""
         attributes: dict[str, int] = {}
         if self._is_shaded:
             shaded = part.shading or shade(part.vertices, part.faces)
@@ -228,15 +232,26 @@ class _Scene:
             attributes["NORMAL"] = self._accessor(shaded.normals, _FLOAT, _VERTEX_BUFFER)
         else:
             vertices, faces = part.vertices.astype(np.float32), part.faces
-        is_short = len(vertices) <= _LARGEST_UINT16_COUNT
-        indices = faces.astype("<u2" if is_short else "<u4").ravel()
         attributes["POSITION"] = self._positions(vertices)
-        return {
-            "attributes": attributes,
-            "indices": self._accessor(indices, _UINT16 if is_short else _UINT32, _INDEX_BUFFER),
-            "material": len(self._materials),
-            "mode": _TRIANGLES,
-        }
+        end = part.first_cut if self._is_shaded and part.first_cut is not None else len(faces)
+        mark: dict[str, Any] = {"extras": {"is_cut": True}}
+        pieces: tuple[tuple[Ints, dict[str, Any]], ...] = ((faces[:end], {}), (faces[end:], mark))
+        return [
+            {
+                "attributes": attributes,
+                "indices": self._indices(chosen, len(vertices)),
+                "material": len(self._materials),
+                "mode": _TRIANGLES,
+                **more,
+            }
+            for chosen, more in pieces
+            if len(chosen)
+        ]
+
+    def _indices(self, faces: Ints, vertex_count: int) -> int:
+        is_short = vertex_count <= _LARGEST_UINT16_COUNT
+        indices = faces.astype("<u2" if is_short else "<u4").ravel()
+        return self._accessor(indices, _UINT16 if is_short else _UINT32, _INDEX_BUFFER)
 
     def _positions(self, vertices: NDArray[np.float32]) -> int:
         accessor = self._accessor(vertices, _FLOAT, _VERTEX_BUFFER)

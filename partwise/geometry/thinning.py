@@ -4,6 +4,8 @@ Quick and rough: what is thinner than a cell stays two-sided, small bodies may v
 result need not be closed. Files for people are never made of it.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from partwise.geometry.topology import Floats, Ints, face_areas, face_cross, first_equal_rows
@@ -14,7 +16,17 @@ _LEAST_GROWTH = 1.1
 _LEAST_SHARE = 1e-6  # of the longest side: cells of this width can still be counted in an int64
 
 
-def thin_out(vertices: Floats, faces: Ints, most_faces: int) -> tuple[Floats, Ints]:
+@dataclass(frozen=True)
+class Thinned:
+    """What is left. vertices: (W, 3) float64. faces: (G, 3) int64. kept: (G,) int64, rising: the
+    face of the surface before that each face was."""
+
+    vertices: Floats
+    faces: Ints
+    kept: Ints
+
+
+def thin_out(vertices: Floats, faces: Ints, most_faces: int) -> Thinned:
     """The surface with at most `most_faces` faces: as it is when it has no more.
 
     vertices: (V, 3) float64, finite. faces: (F, 3) int64. Faces keep their order and winding; a
@@ -24,16 +36,17 @@ def thin_out(vertices: Floats, faces: Ints, most_faces: int) -> tuple[Floats, In
     if most_faces < 1:
         raise ValueError(f"at most {most_faces} faces are wanted; give at least 1")
     if len(faces) <= most_faces:
-        return vertices, faces
+        return Thinned(vertices, faces, np.arange(len(faces)))
     longest = float(np.ptp(vertices, axis=0).max())
     width, octants = _first_width(vertices, faces, most_faces), _octants(vertices, faces)
     while width <= longest:
         groups = _groups(vertices, octants, width)
         kept = _distinct(groups[faces])
         if len(kept) <= most_faces:
-            return _means(vertices, groups, kept)
+            return Thinned(*_means(vertices, groups, groups[faces[kept]]), kept)
         width *= max(_LEAST_GROWTH, float(np.sqrt(len(kept) / most_faces)))
-    return np.empty((0, 3)), np.empty((0, 3), dtype=np.int64)
+    none = np.empty((0, 3), dtype=np.int64)
+    return Thinned(np.empty((0, 3)), none, none[:, 0])
 
 
 def _first_width(vertices: Floats, faces: Ints, most_faces: int) -> float:
@@ -64,11 +77,11 @@ def _octants(vertices: Floats, faces: Ints) -> Ints:
 
 
 def _distinct(faces: Ints) -> Ints:
-    """The (G, 3) faces with three different corners, each set of corners once, in their order."""
-    proper = faces[
+    """(G,) int64: the faces with three different corners, each set of corners once, rising."""
+    proper = np.nonzero(
         (faces[:, 0] != faces[:, 1]) & (faces[:, 1] != faces[:, 2]) & (faces[:, 2] != faces[:, 0])
-    ]
-    first = first_equal_rows(np.sort(proper, axis=1))
+    )[0]
+    first = first_equal_rows(np.sort(faces[proper], axis=1))
     return np.asarray(proper[first == np.arange(len(proper))])
 
 

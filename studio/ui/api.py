@@ -5,7 +5,9 @@ reports with "state": "running", so that a program can watch them and cancel.
 """
 
 import tempfile
-from collections.abc import Generator
+import threading
+from collections import OrderedDict
+from collections.abc import Generator, Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,11 +15,15 @@ from typing import Any
 import gradio as gr
 
 from partwise.core.errors import AppError
+from partwise.geometric.complete import CompletionSettings
 from partwise.vram.export import status_payload
 from studio import load, results
 from studio.asked import GenerateChoice, read_part_ids, request_of, set_boxes
 from studio.configuration import DEFAULT_QUALITY
+from studio.document import Document
 from studio.generate import GenerateOptions
+from studio.print_size import read_printing
+from studio.recut import recut
 from studio.segment import P3SamChoice, SegmentOptions, options_for
 from studio.ui import flows
 from studio.ui.errors import as_toast
@@ -31,6 +37,8 @@ from studio.workspace import Session
 Answer = tuple[dict[str, Any], str | None, str | None, str | None]
 Answers = Generator[Answer, None, None]
 _FILES = ("parts.glb", "face_ids.npy", "parts-glb.zip")
+_CUT_FILES = ("parts.glb", "face_ids.npy")
+_KEPT_CUTS = 4  # callers whose last segmentation can be cut again; each holds a mesh
 
 
 def build_api(studio: Studio) -> None:
@@ -54,6 +62,11 @@ def build_api(studio: Studio) -> None:
             gr.Number(None, label="octree_resolution", precision=0),
             gr.Textbox("", label="decoding"),
             gr.Textbox("", label="part_ids"),
+            gr.Number(0, label="plug"),
+            gr.Number(0, label="clearance"),
+            gr.Number(0, label="wall"),
+            gr.Textbox("", label="print_size"),
+            gr.Textbox("", label="min_wall"),
         ]
         answer = [
             gr.JSON(label="report"),
@@ -66,6 +79,8 @@ def build_api(studio: Studio) -> None:
     start.click(serve.segment, [mesh, *settings], answer, api_name="segment", **lane)
     given = [mesh, labels, *settings, *making]
     start.click(serve.generate, given, answer, api_name="generate", **lane)
+    count = [gr.Number(0, label="part_count", precision=0), gr.Number(None, label="detail")]
+    start.click(serve.recut, count, answer[:3], api_name="recut", **lane)
     start.click(serve.status, None, memory, api_name="status", queue=False)
     start.click(serve.unload, None, memory, api_name="unload")
 
@@ -75,6 +90,7 @@ class _Endpoints:
 
     def __init__(self, studio: Studio) -> None:
         self._studio = studio
+        self._cuts = _LastCuts()
 
     def segment(
         self,
@@ -97,7 +113,25 @@ class _Endpoints:
             options = call.options(preset, part_count, detail, seed, chosen)
             yield from call.open(mesh)
             yield from call.cut(options, engine)
+            self._cuts.keep(request, call.document)
             yield call.answer(results.PARTS)
+
+    def recut(
+        self, request: gr.Request, part_count: int = 0, detail: float | None = None
+    ) -> tuple[dict[str, Any], str, str]:
+        """Cut the mesh of your last /segment into fewer or more parts, at once.
+
+        Give part_count or detail; 0 and None are neither.
+        """
+        try:
+            document = self._cuts.of(request)
+            with document.lock:
+                recut(document, int(part_count) or None, detail=detail)
+                report = {"state": "done", **results.report(document, results.PARTS)}
+                glb, labels = _written(self._studio, document, results.PARTS, _CUT_FILES)
+        except AppError as error:
+            raise as_toast(error) from error
+        return report, glb, labels
 
     def generate(
         self,
@@ -117,11 +151,18 @@ class _Endpoints:
         octree_resolution: int | None = None,
         decoding: str = "",
         part_ids: str = "",
+        plug: float = 0,
+        clearance: float = 0,
+        wall: float = 0,
+        print_size: str = "",
+        min_wall: str = "",
     ) -> Answers:
         """Make each part a closed mesh; labels: a .npy of one integer per face, else segmented.
 
         boxes: a .json or .npy of boxes; without labels each becomes a part. quality, steps,
-        octree_resolution, decoding: X-Part's. part_ids: those to make, as in 0,2,5.
+        octree_resolution, decoding: X-Part's. part_ids: those to make, as in 0,2,5. plug,
+        clearance, wall: the built-in engine's, in units of the mesh; 0 = none. print_size: largest
+        side in mm, or file; min_wall: in mm.
         """
         with _Call(self._studio, request) as call:
             chosen = P3SamChoice(points, prompts)
@@ -133,6 +174,8 @@ class _Endpoints:
                 _whole(seed),
                 decoding or None,
                 read_part_ids(part_ids),
+                CompletionSettings(float(plug or 0), float(clearance or 0), float(wall or 0)),
+                read_printing(print_size, min_wall),
             )
             making = choice.options(self._studio.configuration)
             yield from call.open(mesh)
@@ -152,6 +195,34 @@ class _Endpoints:
     def unload(self) -> dict[str, Any]:
         """Unload every model that is not in use; answers with bytes before and after."""
         return asdict(self._studio.manager.unload_all_models())
+
+
+class _LastCuts:
+    """The last segmentation of each of the last callers, to be cut again."""
+
+    def __init__(self) -> None:
+        self._documents: OrderedDict[str, Document] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def keep(self, request: gr.Request, document: Document) -> None:
+        """This is the caller's last one; the longest unused beyond the bound is forgotten."""
+        with self._lock:
+            self._documents[str(request.session_hash)] = document
+            self._documents.move_to_end(str(request.session_hash))
+            while len(self._documents) > _KEPT_CUTS:
+                self._documents.popitem(last=False)
+
+    def of(self, request: gr.Request) -> Document:
+        """The caller's last one; raises `AppError` when there is none any more."""
+        with self._lock:
+            document = self._documents.get(str(request.session_hash))
+            if document is None:
+                raise AppError(
+                    "There is no segmentation to cut again: you made none, or others came since. "
+                    "Call /segment first, with the same client."
+                )
+            self._documents.move_to_end(str(request.session_hash))
+            return document
 
 
 class _Call:
@@ -213,22 +284,28 @@ class _Call:
         steps = flows.close_parts(self._studio, self._session, ids, engine, options)
         yield from self._follow(steps)
 
+    @property
+    def document(self) -> Document:
+        """What the call works on."""
+        return self._session.require_document()
+
     def answer(self, kind: str) -> Answer:
-        document = self._session.require_document()
-        # gradio hands out files from this folder only; the janitor removes them
-        folder = Path(tempfile.mkdtemp(dir=self._studio.workspace.uploads))
-        files = []
-        for name in _FILES:
-            path = folder / name
-            path.write_bytes(results.download(document, kind, name))
-            files.append(str(path))
-        glb, labels, archive = files
+        document = self.document
+        glb, labels, archive = _written(self._studio, document, kind, _FILES)
         return {"state": "done", **results.report(document, kind)}, glb, labels, archive
 
     def _follow(self, steps: flows.Steps[None]) -> Answers:
         for status in steps:
             if status.state in BUSY_STATES:
                 yield _running(status), None, None, None
+
+
+def _written(studio: Studio, document: Document, kind: str, names: Iterable[str]) -> list[str]:
+    """The paths of files of a result, where gradio hands them out; the janitor removes them."""
+    folder = Path(tempfile.mkdtemp(dir=studio.workspace.uploads))
+    for name in names:
+        (folder / name).write_bytes(results.download(document, kind, name))
+    return [str(folder / name) for name in names]
 
 
 def _whole(number: float | None) -> int | None:

@@ -14,7 +14,7 @@ import numpy as np
 from partwise.core.errors import AppError, Cancelled
 from partwise.core.progress import CancelToken, Progress, ProgressCallback
 from partwise.geometry.aabb_file import read_aabbs
-from studio import boxes, edit, generate, load, prompt, segment
+from studio import boxes, edit, generate, load, prompt, recut, segment
 from studio.boxes import TakenBoxes
 from studio.candidates import Candidates, Point
 from studio.catalog import P3SAM, SEGMENT
@@ -77,7 +77,7 @@ def cut(
 
     result = yield from _job(studio, session, "segment", work)
     with document.lock:
-        document.set_segmentation(result.parts, result.run)
+        document.set_segmentation(result.parts, result.run, result.tree)
     yield Status("done")
 
 
@@ -191,6 +191,22 @@ def take_boxes(studio: Studio, session: Session, path: Path, name: str) -> Steps
         document.set_segmentation(parts, run)
     yield Status("done")
     return taken
+
+
+def recut_parts(session: Session, part_count: int) -> None:
+    """Cut the session's mesh into fewer or more parts at once; raises `AppError` when it cannot."""
+    document = session.require_document()
+    if session.is_busy:
+        raise AppError(_BUSY)
+    recut.recut(document, part_count)
+
+
+def follow_settings(session: Session, options: segment.SegmentOptions, engine: str) -> None:
+    """Cut the tree as changed settings say, if no more than that is needed and no job runs."""
+    document = session.document
+    if document is None or session.is_busy or segment.is_stale(document, options, engine):
+        return
+    recut.follow(document, options.geometric)
 
 
 def apply_edit(session: Session, action: ViewerAction) -> None:

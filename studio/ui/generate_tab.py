@@ -1,24 +1,27 @@
 """The Generate tab: the parts of the Segment tab in, closed parts out."""
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any
 
 import gradio as gr
 
-from partwise.core.errors import AppError
+from partwise.core.errors import AppError, ConfigError
 from partwise.xpart.settings import BAND, RESOLUTIONS, SURFACE
 from studio.boxes import TakenBoxes
 from studio.catalog import AUTO, GEOMETRIC, XPART
 from studio.configuration import DEFAULT_QUALITY
 from studio.document import PartSet
-from studio.generate import GenerateOptions, options_for
+from studio.generate import GenerateOptions, check_lengths, is_stale, options_for
 from studio.prospect import prospect_of
 from studio.ui import flows, views
 from studio.ui.errors import as_toast, shown
 from studio.ui.fields import number_field, part_ids_of, whole_number
 from studio.ui.flows import Status, Steps
 from studio.ui.lagging import GENERATE_TAB, Follower, busy_status
+from studio.ui.print_controls import PrintChoice, PrintControls, build_print_controls
+from studio.ui.print_views import print_html
 from studio.ui.segment_tab import ACTION, AT_ONCE, BUSY_STATES, JOB, Updates
 from studio.ui.uploads import taken_upload
 from studio.ui.viewer import ViewerAction, build_part_viewer, parse_action
@@ -37,10 +40,12 @@ class _Controls:
     octree_resolution: gr.Dropdown
     seed: gr.Textbox
     decoding: gr.Dropdown
+    printing: PrintControls
 
     def inputs(self) -> list[Any]:
         """The components in the order in which `_Choice` takes their values."""
-        return [getattr(self, field.name) for field in fields(self)]
+        own = [getattr(self, field.name) for field in fields(self) if field.name != "printing"]
+        return [*own, *self.printing.inputs()]
 
 
 class _Choice:
@@ -50,6 +55,7 @@ class _Choice:
         self._studio = studio
         self._chosen, self._quality, engine, *self._values = values
         self.engine = str(engine)
+        self._neural, self.printing = self._values[:4], PrintChoice(tuple(self._values[4:]))
 
     def part_ids(self, session: Session) -> tuple[int, ...]:
         """The chosen parts that there are; those of a mesh before are not."""
@@ -72,9 +78,12 @@ class _Choice:
         document.offered = document.parts.face_labels
         return self.with_all_of(document.parts)
 
-    def options(self) -> GenerateOptions:
+    def options(self, session: Session) -> GenerateOptions:
         """The settings of a run; raises `ConfigError` when out of range."""
-        steps, resolution, seed, decoding = self._values
+        steps, resolution, seed, decoding = self._neural
+        mesh = session.document.source if session.document else None
+        geometric = self.printing.settings(mesh)
+        check_lengths(geometric, mesh)
         return options_for(
             self._studio.configuration,
             str(self._quality),
@@ -82,6 +91,7 @@ class _Choice:
             octree_resolution=whole_number("octree resolution", resolution),
             seed=whole_number("seed", seed),
             decoding=str(decoding) if decoding else None,
+            geometric=geometric,
         )
 
 
@@ -127,26 +137,38 @@ class _Page:
             self.stop = gr.Button("Cancel", interactive=False, elem_id="generate-cancel")
         self.plan = gr.HTML(elem_id="generate-plan")
         with gr.Accordion("Advanced", open=False, elem_id="generate-advanced"):
-            self.controls = _build_controls(chosen, quality)
+            own = _build_controls()
             self.upload, self.reset, self.note = _build_boxes()
+        self.controls = _Controls(chosen, quality, *own, build_print_controls())
+        self.printed = gr.HTML(elem_id="print-note")
         self.viewer = build_part_viewer("generate-viewer", "Closed parts")
 
     def outputs(self) -> list[Any]:
         """The components in the order of `show`."""
-        return [self.plan, self.start, self.stop, self.reset, self.viewer]
+        return [self.plan, self.start, self.stop, self.reset, self.printed, self.viewer]
 
     def show(self, session: Session, status: Status, choice: _Choice) -> tuple[Any, ...]:
         """The values of the components for a status."""
         document, is_busy = session.document, status.state in BUSY_STATES
         has_boxes = document is not None and bool(document.boxes)
         plan, can_run = self._plan(session, choice)
+        if document is not None:
+            with contextlib.suppress(ConfigError):  # the plan tells it
+                document.set_printing(choice.printing.printing())
         return (
             plan,
             gr.Button(interactive=can_run and not is_busy),
             gr.Button(interactive=is_busy),
             gr.Button(interactive=has_boxes and not is_busy),
+            self._print_note(session, choice),
             views.generate_view(session, status, choice.part_ids(session), is_busy=is_busy),
         )
+
+    def _print_note(self, session: Session, choice: _Choice) -> str:
+        try:
+            return print_html(session.document, choice.options(session).geometric)
+        except AppError:  # the plan tells it
+            return ""
 
     def show_plan(self, request: gr.Request, *values: Any) -> str:
         """The line before the run, after what jobs may use was changed."""
@@ -156,7 +178,9 @@ class _Page:
         """The line before the run, and whether there may be one."""
         count = len(choice.part_ids(session))
         try:
-            prospect = prospect_of(self.studio.engines, choice.engine, choice.options(), count)
+            prospect = prospect_of(
+                self.studio.engines, choice.engine, choice.options(session), count
+            )
         except AppError as err:
             return views.plan_problem_html(err.message), False
         can_run = count > 0 and not prospect.is_refused
@@ -184,7 +208,7 @@ def build_generate_tab(studio: Studio) -> GenerateTab:
         session = page.session(request)
         choice = _Choice(studio, values).offered(session)
         listed = _part_choices(session, choice)
-        return (listed, *page.show(session, idle_status(session), choice))
+        return (listed, *page.show(session, idle_status(session, choice), choice))
 
     def replan(event: Any) -> None:
         event.then(page.show_plan, inputs, page.plan, **AT_ONCE)
@@ -193,7 +217,7 @@ def build_generate_tab(studio: Studio) -> GenerateTab:
     return GenerateTab(filled, inputs, fill, new_cut, replan, [start, new_cut], follower)
 
 
-def _build_controls(chosen: gr.Dropdown, quality: gr.Radio) -> _Controls:
+def _build_controls() -> tuple[gr.Dropdown, gr.Textbox, gr.Dropdown, gr.Textbox, gr.Dropdown]:
     with gr.Row():
         engine = gr.Dropdown(
             [("Automatic", AUTO), ("Built-in geometric", GEOMETRIC), ("X-Part", XPART)],
@@ -220,7 +244,7 @@ def _build_controls(chosen: gr.Dropdown, quality: gr.Radio) -> _Controls:
             label="X-Part: decoding",
             elem_id="decoding",
         )
-    return _Controls(chosen, quality, engine, steps, octree_resolution, seed, decoding)
+    return engine, steps, octree_resolution, seed, decoding
 
 
 def _build_boxes() -> tuple[gr.File, gr.Button, gr.HTML]:
@@ -246,24 +270,26 @@ def _wire_running(page: _Page) -> Any:
         session, choice = page.session(request), _Choice(studio, values)
 
         def steps() -> Steps[None]:
-            ids, options = choice.part_ids(session), choice.options()
+            ids, options = choice.part_ids(session), choice.options(session)
             yield from flows.close_parts(studio, session, ids, choice.engine, options)
 
         yield from page.play(session, choice, steps())
 
     def settings_changed(request: gr.Request, *values: Any) -> tuple[Any, ...]:
-        session = page.session(request)
-        return page.show(session, idle_status(session), _Choice(studio, values))
+        session, choice = page.session(request), _Choice(studio, values)
+        return page.show(session, idle_status(session, choice), choice)
 
     def cancel(request: gr.Request) -> gr.Button:
         page.session(request).cancel_job()
         return gr.Button(interactive=False)
 
     page.stop.click(cancel, None, page.stop, **AT_ONCE)
-    for control in inputs:
-        is_typed = isinstance(control, gr.Textbox)  # pasted text comes with no input event
-        changed = control.change if is_typed else control.input
-        changed(settings_changed, inputs, page.outputs(), **AT_ONCE)
+    changes = [  # pasted text comes with no input event
+        control.change if isinstance(control, gr.Textbox) else control.input for control in inputs
+    ]
+    # as one event, one after the other: else an answer to what was set before may come last
+    in_turn = AT_ONCE | {"trigger_mode": "always_last"}
+    gr.on(changes, settings_changed, inputs, page.outputs(), **in_turn)
     return page.start.click(close_parts, inputs, page.outputs(), **JOB)
 
 
@@ -274,7 +300,7 @@ def _wire_viewer(page: _Page) -> None:
             flows.apply_edit(session, parse_action(event._data))
         except (AppError, ValueError) as err:  # ValueError: the viewer's own checks, in words
             raise as_toast(err if isinstance(err, AppError) else AppError(str(err))) from err
-        return page.show(session, idle_status(session), choice)
+        return page.show(session, idle_status(session, choice), choice)
 
     def reset(request: gr.Request, *values: Any) -> tuple[Any, ...]:
         session, choice = page.session(request), _Choice(page.studio, values)
@@ -282,7 +308,7 @@ def _wire_viewer(page: _Page) -> None:
             flows.apply_edit(session, ViewerAction("reset_boxes"))
         except AppError as err:
             raise as_toast(err) from err
-        return ("", *page.show(session, idle_status(session), choice))
+        return ("", *page.show(session, idle_status(session, choice), choice))
 
     inputs = page.controls.inputs()
     page.viewer.submit(act, inputs, page.outputs(), **ACTION)
@@ -303,7 +329,7 @@ def _wire_box_file(page: _Page) -> Any:
 
         for status in shown(steps(), Status):
             note = views.plan_problem_html(status.message) if status.state == "error" else ""
-            now = idle_status(session) if note else status
+            now = idle_status(session, choice) if note else status
             yield (None, note, gr.skip(), *page.show(session, now, choice))
         if taken:
             yield (None, *_after_boxes(page, session, choice, taken[0]))
@@ -319,12 +345,20 @@ def _after_boxes(
     chosen = choice.offered(session)
     listed = _part_choices(session, chosen) if taken.is_new_cut else gr.skip()
     note = views.note_html(taken.message)
-    return (note, listed, *page.show(session, idle_status(session), chosen))
+    return (note, listed, *page.show(session, idle_status(session, chosen), chosen))
 
 
-def idle_status(session: Session) -> Status:
-    """What to say when nothing is done here at the moment."""
-    return busy_status(session, GENERATE_TAB) if session.is_busy else Status("ready")
+def idle_status(session: Session, choice: _Choice) -> Status:
+    """What to say when nothing is done here: nothing, or that the settings were changed since."""
+    if session.is_busy:
+        return busy_status(session, GENERATE_TAB)
+    document = session.document
+    try:
+        if document is not None and is_stale(document, choice.options(session)):
+            return Status("stale", "The settings were changed. Generate again to apply them.")
+    except ConfigError:  # the plan tells it
+        return Status("ready")
+    return Status("ready")
 
 
 def _part_choices(session: Session, choice: _Choice) -> gr.Dropdown:

@@ -1,36 +1,28 @@
 """The Segment tab: a mesh in by upload or example, parts out, edits of the parts."""
 
 from collections.abc import Callable, Generator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
 
 from partwise.core.errors import AppError, ConfigError
-from partwise.p3sam.settings import PRECISIONS
 from studio.candidates import Point
-from studio.catalog import AUTO, GEOMETRIC, P3SAM, find_model
+from studio.catalog import P3SAM, find_model
 from studio.configuration import DEFAULT_PRESET
-from studio.segment import (
-    MAX_PART_COUNT,
-    P3SamChoice,
-    SegmentOptions,
-    choose_engine,
-    is_stale,
-    options_for,
-)
+from studio.segment import choose_engine, is_stale
 from studio.ui import examples, flows, views
 from studio.ui.errors import as_toast, shown
-from studio.ui.fields import number_field, whole_number
 from studio.ui.flows import Status, Steps
 from studio.ui.lagging import SEGMENT_TAB, Follower, busy_status
+from studio.ui.part_slider import Wish, build_part_slider, parse_wish, slider_value
+from studio.ui.segment_settings import SegmentChoice, build_controls
 from studio.ui.uploads import taken_upload
 from studio.ui.viewer import build_part_viewer, parse_action
 from studio.workflow import Studio
 from studio.workspace import Session
 
 FILE_TYPES = [".glb", ".gltf", ".obj", ".ply", ".stl", ".off", ".3mf"]
-CONNECTED, MERGED, NEAREST = "connected", "merged", "nearest"
 BUSY_STATES = ("checking", "queued", "loading", "running", "cancelling")
 Updates = Generator[tuple[Any, ...], None, None]
 JOB: dict[str, Any] = {
@@ -67,55 +59,6 @@ class SegmentTab:
     follower: Follower
 
 
-@dataclass(frozen=True)
-class _Controls:
-    preset: gr.Radio
-    engine: gr.Dropdown
-    is_auto: gr.Checkbox
-    part_count: gr.Slider
-    detail: gr.Slider
-    seed: gr.Textbox
-    point_num: gr.Textbox
-    prompt_num: gr.Textbox
-    prompt_batch: gr.Textbox
-    precision: gr.Dropdown
-    variant: gr.Dropdown
-
-    def inputs(self) -> list[Any]:
-        """The components in the order in which `_Choice` takes their values."""
-        return [getattr(self, field.name) for field in fields(self)]
-
-
-class _Choice:
-    """What the person has set; the values come from the browser and are checked here."""
-
-    def __init__(self, studio: Studio, values: tuple[Any, ...]) -> None:
-        self._studio = studio
-        preset, self.engine, *self._values = values
-        self._preset = str(preset)
-
-    def options(self) -> SegmentOptions:
-        """The settings of a run; raises `ConfigError` when out of range."""
-        is_auto, part_count, detail, seed, *neural = self._values
-        point_num, prompt_num, prompt_batch, precision, variant = neural
-        chosen = P3SamChoice(
-            whole_number("points", point_num),
-            whole_number("prompts", prompt_num),
-            whole_number("prompts in one pass", prompt_batch),
-            str(precision) if precision else None,
-            is_connected=None if not variant else variant != NEAREST,
-            is_post_processed=None if not variant else variant == MERGED,
-        )
-        return options_for(
-            self._studio.configuration,
-            self._preset,
-            part_count=None if is_auto else int(part_count or 0),
-            detail=float(detail or 0),
-            seed=whole_number("seed", seed),
-            chosen=chosen,
-        )
-
-
 class _Page:
     """The components that every event of this tab updates, and their values for a status."""
 
@@ -137,18 +80,40 @@ class _Page:
             self.stop = gr.Button("Cancel", interactive=False, elem_id="segment-cancel")
             self.send = gr.Button("Send to Generate ▸", interactive=False, elem_id="send")
         self.plan = gr.HTML(elem_id="plan")
-        self.controls = _build_controls(preset)
+        self.controls = build_controls(preset)
+        self.slider = build_part_slider()
         self.viewer = build_part_viewer("segment-viewer", "Parts of the mesh")
 
     def outputs(self) -> list[Any]:
         """The components in the order of `show`."""
-        return [self.viewer, self.facts, self.plan, self.start, self.stop, self.send]
+        return [*self.cut_outputs(), self.facts, self.plan, self.start, self.stop, self.send]
 
-    def show(self, session: Session, status: Status, choice: _Choice) -> tuple[Any, ...]:
+    def cut_outputs(self) -> list[Any]:
+        """The components in the order of `show_cut`: what another cut alone changes."""
+        return [self.viewer, self.slider]
+
+    def show_cut(
+        self,
+        session: Session,
+        status: Status,
+        choice: SegmentChoice,
+        *,
+        serial: int | None = None,
+        problem: str = "",
+    ) -> tuple[Any, ...]:
+        """The viewer and the slider. serial, problem: of the slider's question that is answered."""
+        is_busy = status.state in BUSY_STATES
+        slider = slider_value(
+            session.document, choice.readable(), is_busy=is_busy, serial=serial, problem=problem
+        )
+        view = views.segment_view(session, status, self._why_no_prompts(), is_busy=is_busy)
+        return view, slider
+
+    def show(self, session: Session, status: Status, choice: SegmentChoice) -> tuple[Any, ...]:
         """The values of all components."""
         document, is_busy = session.document, status.state in BUSY_STATES
         return (
-            views.segment_view(session, status, self._why_no_prompts(), is_busy=is_busy),
+            *self.show_cut(session, status, choice),
             views.facts_html(session, self.studio.configuration.mesh),
             self._plan(session, choice),
             gr.Button(interactive=document is not None and not is_busy),
@@ -158,9 +123,9 @@ class _Page:
 
     def show_plan(self, request: gr.Request, *values: Any) -> str:
         """The line before the run, after what jobs may use was changed."""
-        return self._plan(self.session(request), _Choice(self.studio, values))
+        return self._plan(self.session(request), SegmentChoice(self.studio, values))
 
-    def _plan(self, session: Session, choice: _Choice) -> str:
+    def _plan(self, session: Session, choice: SegmentChoice) -> str:
         """The line before the run, or why these settings cannot run."""
         engines, document = self.studio.engines, session.document
         try:
@@ -179,7 +144,7 @@ class _Page:
         """The session of the page that sent the event."""
         return self.studio.workspace.session_for(str(request.session_hash))
 
-    def play(self, session: Session, choice: _Choice, steps: Steps[None]) -> Updates:
+    def play(self, session: Session, choice: SegmentChoice, steps: Steps[None]) -> Updates:
         """Show each status of a flow, a failure too."""
         for status in shown(steps, Status):
             yield self.show(session, status, choice)
@@ -200,10 +165,11 @@ def build_segment_tab(studio: Studio) -> SegmentTab:
     inputs = page.controls.inputs()
 
     def show(request: gr.Request, *values: Any) -> tuple[Any, ...]:
-        session, choice = page.session(request), _Choice(studio, values)
+        session, choice = page.session(request), SegmentChoice(studio, values)
         return page.show(session, idle_status(session, choice), choice)
 
     jobs = [*_wire_opening(page, upload, cards), _wire_cutting(page, show), _wire_edits(page)]
+    _wire_slider(page, show)
 
     def refresh(listen: Callable[..., Any]) -> None:
         listen(show, inputs, page.outputs(), **AT_ONCE)
@@ -215,58 +181,12 @@ def build_segment_tab(studio: Studio) -> SegmentTab:
     return SegmentTab(page.viewer, page.send, refresh, replan, jobs, follower)
 
 
-def _build_controls(preset: gr.Radio) -> _Controls:
-    with gr.Accordion("Advanced", open=False, elem_id="advanced"):
-        with gr.Row():
-            engine = gr.Dropdown(
-                [("Automatic", AUTO), ("Built-in geometric", GEOMETRIC), ("P3-SAM", P3SAM)],
-                value=AUTO,
-                label="Engine",
-                elem_id="engine",
-            )
-            seed = number_field("Seed", "the engine's own", "seed")
-        with gr.Row():
-            is_auto = gr.Checkbox(
-                True, label="Built-in: choose the number of parts", elem_id="auto-count"
-            )
-            part_count = gr.Slider(
-                1, MAX_PART_COUNT, 6, step=1, label="Number of parts", elem_id="part-count"
-            )
-            detail = gr.Slider(0, 1, 0.5, step=0.05, label="Detail: fewer ↔ more parts")
-        with gr.Row():
-            point_num = number_field("P3-SAM: points", "the preset's", "point-num")
-            prompt_num = number_field("P3-SAM: prompts", "the preset's", "prompt-num")
-            prompt_batch = number_field(
-                "P3-SAM: prompts in one pass", "as configured; same result", "prompt-batch"
-            )
-        with gr.Row():
-            precision = gr.Dropdown(
-                [("As configured", ""), *((name, name) for name in PRECISIONS)],
-                value="",
-                label="P3-SAM: precision of the heads",
-            )
-            variant = gr.Dropdown(
-                [
-                    ("As configured", ""),
-                    ("Spread over connected faces", CONNECTED),
-                    ("… and small parts merged", MERGED),
-                    ("By the nearest points", NEAREST),
-                ],
-                value="",
-                label="P3-SAM: faces",
-            )
-    return _Controls(
-        preset, engine, is_auto, part_count, detail, seed,
-        point_num, prompt_num, prompt_batch, precision, variant,
-    )  # fmt: skip
-
-
 def _wire_opening(page: _Page, upload: gr.File, cards: gr.HTML) -> list[Any]:
     """Wire the ways to open a mesh; returns their events."""
     studio = page.studio
 
     def open_upload(path: str, request: gr.Request, *values: Any) -> Updates:
-        session, choice = page.session(request), _Choice(studio, values)
+        session, choice = page.session(request), SegmentChoice(studio, values)
 
         def steps() -> Steps[None]:
             with taken_upload(session, path) as (own, name):
@@ -278,7 +198,7 @@ def _wire_opening(page: _Page, upload: gr.File, cards: gr.HTML) -> list[Any]:
     def open_example(event: gr.EventData, request: gr.Request, *values: Any) -> Updates:
         example = examples.chosen_example(event)
         steps = flows.open_mesh(studio, page.session(request), example.file, example.file.name)
-        yield from page.play(page.session(request), _Choice(studio, values), steps)
+        yield from page.play(page.session(request), SegmentChoice(studio, values), steps)
 
     inputs = page.controls.inputs()
     return [
@@ -292,7 +212,7 @@ def _wire_cutting(page: _Page, show: Callable[..., tuple[Any, ...]]) -> Any:
     studio, controls = page.studio, page.controls
 
     def cut(request: gr.Request, *values: Any) -> Updates:
-        session, choice = page.session(request), _Choice(studio, values)
+        session, choice = page.session(request), SegmentChoice(studio, values)
 
         def steps() -> Steps[None]:
             yield from flows.cut(studio, session, choice.options(), choice.engine)
@@ -304,18 +224,53 @@ def _wire_cutting(page: _Page, show: Callable[..., tuple[Any, ...]]) -> Any:
         return gr.Button(interactive=False)
 
     page.stop.click(cancel, None, page.stop, **AT_ONCE)
-    for control in controls.inputs():
+    for control in controls.others():
         is_typed = isinstance(control, gr.Textbox)  # pasted text comes with no input event
         changed = control.change if is_typed else control.input
         changed(show, controls.inputs(), page.outputs(), **AT_ONCE)
     return page.start.click(cut, controls.inputs(), page.outputs(), **JOB)
 
 
+def _wire_slider(page: _Page, show: Callable[..., tuple[Any, ...]]) -> None:
+    """Wire fewer and more parts, by the slider and by the settings on their number."""
+    controls = page.controls
+
+    def wish_of(event: gr.EventData) -> Wish:
+        try:
+            return parse_wish(event._data)
+        except ValueError as err:
+            raise as_toast(AppError(str(err))) from err
+
+    def recut(event: gr.EventData, request: gr.Request, *values: Any) -> tuple[Any, ...]:
+        session, choice = page.session(request), SegmentChoice(page.studio, values)
+        problem, wish = "", wish_of(event)
+        try:
+            flows.recut_parts(session, wish.count)
+        except AppError as err:
+            problem = err.message
+        status = idle_status(session, choice)
+        cut = page.show_cut(session, status, choice, serial=wish.serial, problem=problem)
+        return gr.Slider() if problem else gr.Slider(value=wish.count), *cut
+
+    def follow(request: gr.Request, *values: Any) -> tuple[Any, ...]:
+        choice = SegmentChoice(page.studio, values)
+        options = choice.readable()
+        if options is not None:
+            flows.follow_settings(page.session(request), options, choice.engine)
+        return show(request, *values)
+
+    in_turn = AT_ONCE | {"trigger_mode": "always_last"}
+    outputs = [controls.part_count, *page.cut_outputs()]
+    page.slider.recut(recut, controls.inputs(), outputs, **AT_ONCE)
+    for control in controls.counts():
+        control.input(follow, controls.inputs(), page.outputs(), **in_turn)
+
+
 def _wire_edits(page: _Page) -> Any:
     """Wire what is done in the viewer; returns the event, which may be a job."""
 
     def act(event: gr.EventData, request: gr.Request, *values: Any) -> Updates:
-        session, choice = page.session(request), _Choice(page.studio, values)
+        session, choice = page.session(request), SegmentChoice(page.studio, values)
         try:
             action = parse_action(event._data)
         except ValueError as err:  # the viewer's own checks, in words for the person
@@ -329,7 +284,7 @@ def _wire_edits(page: _Page) -> Any:
             raise as_toast(err) from err
         yield page.show(session, idle_status(session, choice), choice)
 
-    def ask(session: Session, choice: _Choice, point: Point) -> Updates:
+    def ask(session: Session, choice: SegmentChoice, point: Point) -> Updates:
         def steps() -> Steps[None]:
             yield from flows.ask_at(page.studio, session, point, choice.options())
 
@@ -338,7 +293,7 @@ def _wire_edits(page: _Page) -> Any:
     return page.viewer.submit(act, page.controls.inputs(), page.outputs(), **ACTION)
 
 
-def idle_status(session: Session, choice: _Choice) -> Status:
+def idle_status(session: Session, choice: SegmentChoice) -> Status:
     """What to say when nothing runs: ready, done, or that the settings changed since the run."""
     document = session.document
     if session.is_busy:

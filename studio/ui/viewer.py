@@ -26,7 +26,9 @@ STATES: Final = (
     "cancelling", "done", "partial", "error", "stale",
 )  # fmt: skip
 KINDS: Final = ("input", "parts", "completed")
-PART_STATES: Final = ("open", "closed", "surface", "waiting", "running", "empty", "failed")
+PART_STATES: Final = (
+    "open", "closed", "voxel", "surface", "waiting", "running", "empty", "failed",
+)  # fmt: skip
 LEAST_PARTS: Final = {
     "merge": 2, "split": 1, "rename": 1, "undo": 0, "select": 0,
     "prompt": 0, "take": 0, "dismiss": 0,
@@ -54,7 +56,11 @@ else {
 
 @dataclass(frozen=True)
 class ViewerPart:
-    """A row of the table. `aabb` is [[x, y, z], [x, y, z]], min then max corner, or None."""
+    """A row of the table. `aabb` is [[x, y, z], [x, y, z]], min then max corner, or None.
+
+    `volume` and `area` are words, as “12.3 cm³”: with them the table shows no count of faces and no
+    share of the area. `warning` is a sentence on a part that is there but wrong in some way.
+    """
 
     id: int
     name: str
@@ -65,6 +71,9 @@ class ViewerPart:
     reason: str = ""
     aabb: Sequence[Sequence[float]] | None = None
     included: bool = True
+    volume: str = ""
+    area: str = ""
+    warning: str = ""
 
     def __post_init__(self) -> None:
         if not _COLOUR.fullmatch(self.colour):

@@ -21,12 +21,14 @@ from studio.outlook import Outlook
 from studio.prospect import Prospect
 from studio.segment import SegmentOptions, look_ahead
 from studio.ui.flows import Status, completed_status
+from studio.ui.print_views import with_print_facts
 from studio.ui.viewer import DownloadLink, MaskCandidate, ViewerBox, ViewerPart, ViewerState
 from studio.workspace import Session
 
 EMPTY_SEGMENT = "Drop a mesh above or pick an example."
 EMPTY_GENERATE = "Segment a mesh first, then send its parts here."
 _DOWNLOAD_LABELS = {
+    results.PRINT_FILE: "for printing .3mf",
     "face_ids.npy": "labels .npy",
     "face_ids.json": "labels .json",
     "boxes.glb": "with boxes .glb",
@@ -141,19 +143,21 @@ def _mask_candidates(session: Session, document: Document) -> tuple[MaskCandidat
 def _viewer_parts(document: Document, kind: str) -> tuple[ViewerPart, ...]:
     if kind == results.INPUT:
         return ()
-    return tuple(
-        ViewerPart(
-            id=row.part.id,
-            name=row.part.name,
-            colour=hex_colour(row.part.colour),
-            faces=row.face_count,
-            area_percent=row.area_percent,
-            state=row.state,
-            reason=row.reason,
-            aabb=row.aabb.tolist(),
-        )
-        for row in results.part_rows(document, kind)
+    return tuple(_viewer_part(row, document) for row in results.part_rows(document, kind))
+
+
+def _viewer_part(row: results.PartRow, document: Document) -> ViewerPart:
+    part = ViewerPart(
+        id=row.part.id,
+        name=row.part.name,
+        colour=hex_colour(row.part.colour),
+        faces=row.face_count,
+        area_percent=row.area_percent,
+        state=row.state,
+        reason=row.reason,
+        aabb=row.aabb.tolist(),
     )
+    return with_print_facts(part, row, document)
 
 
 def _download_links(session: Session, document: Document, kind: str) -> tuple[DownloadLink, ...]:

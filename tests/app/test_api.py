@@ -32,7 +32,13 @@ def call(client: Client, *arguments: object, **options: Any) -> Any:
 def test_the_names_are_the_documented_ones(client: Client) -> None:
     known = client.view_api(return_format="dict", print_info=False)
     assert isinstance(known, dict)
-    assert sorted(known["named_endpoints"]) == ["/generate", "/segment", "/status", "/unload"]
+    assert sorted(known["named_endpoints"]) == [
+        "/generate",
+        "/recut",
+        "/segment",
+        "/status",
+        "/unload",
+    ]
 
 
 def test_segment_gives_the_same_labels_as_the_command_line(

@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+import trimesh
 from gradio_client import handle_file
 from gradio_client.exceptions import AppError as ClientError
 
@@ -29,7 +30,13 @@ HOSTILE = {
     "decoding": "magic",
     "part_ids": "1;2",
     "engine": "xpart",
+    "plug": "-1",
+    "clearance": "-2",
+    "wall": "-3",
+    "print_size": "huge",
+    "min_wall": "-4",
 }
+NUMBERS = ("steps", "octree_resolution", "seed", "plug", "clearance", "wall")
 
 
 def npy(values: Any) -> bytes:
@@ -82,7 +89,9 @@ def test_boxes_sent_over_http_become_parts(server: Server, bodies_glb: Path) -> 
     told = ended(server, post(server, bodies_glb, boxes=npy(BOXES), part_ids="2,0", steps="7"))
     assert [part["id"] for part in told["report"]["parts"]] == [0, 2]
     assert {part["state"] for part in told["report"]["parts"]} == {"closed"}
-    assert {"boxes.glb", "input_boxes.glb"} <= set(told["files"])
+    assert {"boxes.glb", "input_boxes.glb", "parts.3mf"} <= set(told["files"])
+    assert told["report"]["print"]["mm_per_unit"] == pytest.approx(100 / 3.8, rel=1e-3)
+    assert httpx.get(f"{server.url}{told['files']['parts.3mf']}").content[:2] == b"PK"
     url = f"{server.url}{told['files']['aabb.json']}"
     assert np.allclose(httpx.get(url).json()["made_from"], BOXES[[0, 2]])
 
@@ -144,8 +153,7 @@ def test_gradio_s_client_sends_boxes_and_parts(
 def test_hostile_values_are_refused_by_gradio_s_client(
     server: Server, bodies_glb: Path, field: str, value: str
 ) -> None:
-    is_number = field in ("steps", "octree_resolution", "seed")
-    given: Any = int(value) if is_number else value
+    given: Any = int(value) if field in NUMBERS else value
     with pytest.raises(ClientError) as caught:
         server.client().predict(
             handle_file(bodies_glb), preset="preview", api_name="/generate", **{field: given}
@@ -181,6 +189,22 @@ def test_the_command_line_takes_boxes_and_parts(
     assert (out / "input_boxes.glb").exists()
 
 
+def test_the_command_line_writes_one_format_at_a_printed_size(
+    run: Run, bodies_glb: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    asked = ("--format", "3mf", "--print-size", "84", "--min-wall", "1")
+    assert run("generate", bodies_glb, "-o", out, "--parts", "3", *asked) == 0
+    names = {path.name for path in out.iterdir()}
+    assert names == {"parts.3mf", "face_ids.npy", "face_ids.json", "aabb.json", "report.json"}
+    assert max(trimesh.load_scene(out / "parts.3mf").extents) == pytest.approx(84, rel=1e-3)
+    said = capsys.readouterr().out
+    assert "Printed, the object is 84 ×" in said
+    assert said.count("cm³") == 3
+    report = json.loads((out / "report.json").read_text(encoding="utf-8"))
+    assert report["print"]["least_wall_mm"] == 1
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -190,6 +214,9 @@ def test_the_command_line_takes_boxes_and_parts(
         ["--decoding", "magic"],
         ["--only", "1;2"],
         ["--only", "77"],
+        ["--plug", "-1"],
+        ["--wall", "99"],
+        ["--print-size", "huge"],
         ["--preview", "--decoding", "band"],
         ["--boxes", "missing.json"],
     ],

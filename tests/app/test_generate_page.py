@@ -147,3 +147,38 @@ def test_the_files_of_the_parts_can_be_had_after_their_boxes_changed(
     go_to(page, "Segment")
     page.wait_for("revision() === 2")
     assert page.download("aabb.json", "segment-viewer")
+
+
+def test_parts_are_closed_for_print_at_the_size_that_a_person_gives(
+    visit: Callable[..., Visit], table_glb: Path, tmp_path: Path
+) -> None:
+    page = visit()
+    page.upload(table_glb)
+    page.wait_for_state("ready")
+    page.press("segment")
+    page.wait_for_state("done")
+    page.press("send")
+    page.page.locator("#generate-printing button").first.click()
+    size, note = page.page.locator("#print-size input"), page.page.locator("#print-note")
+    size.fill("tall")
+    page.page.locator("#generate-plan", has_text="printed size is “tall”").wait_for()
+    size.fill("60")
+    note.get_by_text("60 mm").wait_for()
+    page.page.locator("#wall input").fill("1.5")
+    note.get_by_text("sheets made 1.5 mm").wait_for()
+    page.press("generate")
+    page.wait_for("state().match(/done|partial/)", GENERATE)
+    page.wait_for("isIdle", GENERATE)
+    assert page.ask("cuts().parts.length", GENERATE) > 0
+    assert page.page.locator("#generate-viewer td.pv-c2", has_text="m³").count() > 0
+    path = tmp_path / "parts.3mf"
+    path.write_bytes(page.download("for printing", GENERATE))
+    scene = trimesh.load_scene(path)
+    assert max(scene.extents) == pytest.approx(60, rel=1e-3)
+
+    page.page.locator("#print-size input").fill("30")
+    page.page.locator("#wall input").fill("0.75")  # the same share of the object
+    note.get_by_text("30 mm").wait_for()
+    page.wait_for("state().match(/done|partial/)", GENERATE)
+    page.page.locator("#wall input").fill("")
+    page.wait_for("state() === 'stale'", GENERATE)

@@ -6,6 +6,8 @@ import trimesh
 
 from partwise.geometric.complete import CompletedPart, PartState, complete_parts
 from partwise.geometry import topology
+from partwise.geometry.closest import nearest_on_triangles
+from partwise.geometry.crossings import crossing_pairs
 
 Mesh = tuple[np.ndarray, np.ndarray]
 
@@ -59,14 +61,19 @@ def turned(faces: set[tuple[tuple[float, ...], ...]]) -> set[tuple[tuple[float, 
     return {(a, c, b) for a, b, c in faces}
 
 
-def assert_lawful(mesh: Mesh, labels: np.ndarray, parts: tuple[CompletedPart, ...]) -> None:
+def assert_lawful(
+    mesh: Mesh, labels: np.ndarray, parts: tuple[CompletedPart, ...], *, is_whole: bool = True
+) -> None:
+    """What holds for every part; `is_whole`: of those too whose own faces no boolean has cut."""
     vertices, faces = mesh
     for part in parts:
         own = part.faces[: len(part.source_faces)]
-        assert np.all(labels[part.source_faces] == part.part_id)
-        got = np.sort(part.vertices[own].view("f8,f8,f8")[..., 0], axis=1)
-        given = np.sort(vertices[faces[part.source_faces]].view("f8,f8,f8")[..., 0], axis=1)
-        assert np.array_equal(got, given)
+        corners, given = part.vertices[own], vertices[faces[part.source_faces]]
+        near = nearest_on_triangles(corners.reshape(-1, 3), np.repeat(given, 3, axis=0))
+        assert np.allclose(near, corners.reshape(-1, 3), rtol=0, atol=1e-9 * np.ptp(vertices))
+        if is_whole or part.state is PartState.OPEN:
+            assert np.all(labels[part.source_faces] == part.part_id)
+            assert np.array_equal(sorted_corners(corners), sorted_corners(given))
         if part.state is PartState.OPEN:
             assert part.reason
             continue
@@ -74,6 +81,24 @@ def assert_lawful(mesh: Mesh, labels: np.ndarray, parts: tuple[CompletedPart, ..
         assert topology.is_watertight(part.faces)
         assert part.volume > 0
         assert part.volume == pytest.approx(topology.signed_volume(part.vertices, part.faces))
+    assert_clean(parts)
+
+
+def sorted_corners(corners: np.ndarray) -> np.ndarray:
+    return np.sort(np.ascontiguousarray(corners).view("f8,f8,f8")[..., 0], axis=1)
+
+
+def assert_clean(parts: tuple[CompletedPart, ...]) -> None:
+    """No part crosses itself or another."""
+    closed = [part for part in parts if part.state is not PartState.OPEN]
+    for part in closed:
+        assert len(crossing_pairs(part.vertices, part.faces)) == 0
+    if not closed:
+        return
+    starts = np.cumsum([0] + [len(part.vertices) for part in closed])
+    vertices = np.concatenate([part.vertices for part in closed])
+    faces = np.concatenate([p.faces + at for p, at in zip(closed, starts, strict=False)])
+    assert len(crossing_pairs(vertices, faces, with_flat=False)) == 0
 
 
 @pytest.mark.parametrize("shape", SOLIDS)
@@ -181,7 +206,7 @@ def test_random_cuts_of_a_sphere_end_closed_or_with_a_reason(count: int, seed: i
     labels = np.random.default_rng(seed).integers(0, count, len(mesh[1])).astype(np.int32)
     parts = complete_parts(*mesh, labels).parts
     assert [part.part_id for part in parts] == np.unique(labels).tolist()
-    assert_lawful(mesh, labels, parts)
+    assert_lawful(mesh, labels, parts, is_whole=False)
 
 
 @pytest.mark.parametrize("seed", range(3))

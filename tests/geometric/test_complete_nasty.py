@@ -5,8 +5,17 @@ import pytest
 import trimesh
 
 from partwise.core.progress import Progress
-from partwise.geometric.complete import Completion, PartState, complete_parts
+from partwise.geometric.complete import (
+    Completion,
+    CompletionSettings,
+    PartState,
+    complete_parts,
+)
+from partwise.geometric.divide import divide_by_cells
+from partwise.geometric.voxel import voxel_surface
 from partwise.geometry import topology
+from partwise.geometry.closest import nearest_on_triangles
+from partwise.geometry.crossings import crossing_pairs
 
 
 def ball() -> tuple[np.ndarray, np.ndarray]:
@@ -175,6 +184,80 @@ def test_random_triangles_get_an_answer(seed: int) -> None:
     vertices, faces = topology.weld(vertices, faces)
     for part in complete_parts(vertices, faces, labels).parts:
         assert part.state is PartState.OPEN or topology.is_watertight(part.faces)
+
+
+def test_a_surface_that_crosses_itself_is_remade_on_a_grid_near_the_old_one() -> None:
+    vertices, faces = ball()
+    holed = faces[np.abs(vertices[faces].mean(axis=1)[:, 2]) < 0.5]
+    bent = vertices.copy()
+    bent[:, 0] += 1.5 * np.sign(vertices[:, 2]) * (np.abs(vertices[:, 2]) > 0.4) * vertices[:, 0]
+    for part in one_part(bent, holed).parts:
+        assert part.state is PartState.OPEN or topology.is_watertight(part.faces)
+    points, made = voxel_surface(*crossed_tube())
+    assert topology.is_watertight(made)
+    assert len(crossing_pairs(points, made)) == 0
+    whole = one_part(*crossed_tube()).parts[0].volume
+    assert topology.signed_volume(points, made) == pytest.approx(whole, rel=0.05)
+
+
+def crossed_tube() -> tuple[np.ndarray, np.ndarray]:
+    """Two balls that reach into each other, as one list of faces."""
+    vertices, faces = ball()
+    both = np.concatenate([vertices, vertices + np.array([0.9, 0.0, 0.0])])
+    return both / 3.0, np.concatenate([faces, faces + len(vertices)])
+
+
+def test_bodies_of_a_part_that_reach_into_each_other_become_one() -> None:
+    vertices, faces = crossed_tube()
+    part = one_part(vertices, faces).parts[0]
+    assert part.state is PartState.CLOSED
+    assert topology.is_watertight(part.faces)
+    assert len(crossing_pairs(part.vertices, part.faces)) == 0
+    assert part.volume < 0.95 * topology.signed_volume(vertices, faces)
+
+
+def test_cells_divide_a_solid_without_gap_or_overlap_along_its_own_faces() -> None:
+    vertices, faces = ball()
+    labels = halves(vertices, faces)
+    surfaces = {3: faces[labels == 1], 7: faces[labels == 0]}
+    pieces = divide_by_cells(vertices, surfaces)
+    assert pieces is not None
+    volumes = {k: topology.signed_volume(p.points, p.faces) for k, p in pieces.items()}
+    assert sum(volumes.values()) == pytest.approx(topology.signed_volume(vertices, faces))
+    assert min(volumes.values()) > 1.5
+    given = np.concatenate(list(surfaces.values()))
+    for piece in pieces.values():
+        assert topology.is_watertight(piece.faces)
+        assert len(crossing_pairs(piece.points, piece.faces)) == 0
+        own = piece.source >= 0
+        corners = vertices[given[piece.source[own]]]
+        for i in range(3):
+            at = piece.points[piece.faces[own, i]]
+            assert np.allclose(nearest_on_triangles(at, corners), at, atol=1e-9)
+
+
+def test_a_surface_that_is_open_is_not_divided_by_cells() -> None:
+    vertices, faces = ball()
+    assert divide_by_cells(vertices, {0: faces[:100], 1: faces[100:-1]}) is None
+
+
+def test_a_wall_closes_a_sheet_and_a_plug_joins_neighbours() -> None:
+    vertices, faces = grid(0.0)
+    labels = np.zeros(len(faces), dtype=np.int32)
+    thick = complete_parts(vertices, faces, labels, settings=CompletionSettings(wall=0.05))
+    assert thick.parts[0].state is PartState.CLOSED
+    assert thick.parts[0].volume == pytest.approx(0.05, rel=0.05)
+    assert thick.parts[0].thickness == pytest.approx(0.05, rel=0.1)
+    vertices, faces = ball()
+    settings = CompletionSettings(plug=0.2, clearance=0.02)
+    plain = complete_parts(vertices, faces, halves(vertices, faces)).parts
+    fitting = complete_parts(vertices, faces, halves(vertices, faces), settings=settings).parts
+    changes = [b.volume - a.volume for a, b in zip(plain, fitting, strict=True)]
+    assert min(changes) < 0 < max(changes)
+    some = complete_parts(
+        vertices, faces, halves(vertices, faces), part_ids=[1], settings=settings
+    ).parts
+    assert np.array_equal(some[0].vertices, fitting[1].vertices)
 
 
 def test_progress_rises_from_zero_to_one() -> None:

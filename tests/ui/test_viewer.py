@@ -1,9 +1,12 @@
 """The part viewer in headless Chromium."""
 
+import io
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from tests.ui.viewer_support import BACK, LEG_1, LEG_2, PARTWISE, SEAT, Viewer, served
 
@@ -284,3 +287,53 @@ def test_a_phone_shows_everything_without_sideways_scroll(
     viewer.row(SEAT).locator(".pv-swatch").tap()
     assert viewer.selected_rows() == [SEAT, BACK]
     context.close()
+
+
+def picture_of(viewer: Viewer) -> Any:
+    """Where a part is seen as it is now, as numbers."""
+    viewer.page.mouse.move(2, 2)
+    viewer.settle()
+    shot = viewer.page.locator(".pv-canvas").screenshot()
+    return np.asarray(Image.open(io.BytesIO(shot)).convert("L"), dtype=float)
+
+
+@pytest.mark.browser
+def test_cut_surfaces_are_hatched_and_told_until_they_are_switched_off(viewer: Viewer) -> None:
+    switch = viewer.page.get_by_role("button", name="Mark cut surfaces")
+    legend = viewer.page.locator(".pv-legend")
+    assert not switch.is_visible(), "a picture without cut surfaces has no switch"
+
+    viewer.show("cuts")
+    viewer.page.get_by_role("button", name="Front").click()
+    assert viewer.ask("cuts()") == {"isOn": True, "parts": [1]}
+    assert legend.inner_text() == "Cut surface"
+    marked = picture_of(viewer)
+    switch.click()
+    plain = picture_of(viewer)
+    assert not legend.is_visible()
+    assert switch.get_attribute("aria-pressed") == "false"
+    is_other = np.abs(marked - plain) > 12
+    left, right = is_other[:, : is_other.shape[1] // 2], is_other[:, is_other.shape[1] // 2 :]
+    assert right.sum() > 20 * max(1, left.sum()), "only the part with the cut surface changes"
+    assert marked[is_other].std() > 2 * plain[is_other].std(), "stripes"
+    viewer.page.keyboard.press("x")
+    assert np.abs(picture_of(viewer) - marked).mean() < 1
+
+
+@pytest.mark.browser
+def test_closed_parts_tell_volume_area_and_what_is_wrong(viewer: Viewer) -> None:
+    viewer.show("cuts")
+    head = [cell.strip() for cell in viewer.page.locator(".pv-table th").all_inner_texts()]
+    assert head[2:5] == ["Volume", "Area", "Closed?"]
+    row = viewer.row(1)
+    assert row.locator("td").nth(2).inner_text() == "1.2 cm³"
+    assert row.locator("td").nth(3).inner_text() == "34.5 cm²"
+    assert row.locator(".pv-closure").inner_text().startswith("Remade")
+    assert "0.31 mm" in (row.locator(".pv-closure").get_attribute("title") or "")
+    assert row.locator(".pv-thin").is_visible()
+    assert viewer.row(0).locator(".pv-thin").count() == 0
+
+    viewer.show("chair")
+    head = [cell.strip() for cell in viewer.page.locator(".pv-table th").all_inner_texts()]
+    assert head[2:4] == ["Faces", "Area"]
+    assert viewer.row(0).locator("td").nth(3).inner_text().endswith("%")

@@ -144,6 +144,27 @@ def state_of(
     )
 
 
+def cut_state() -> ViewerState:
+    """Two closed halves of a bar, one with a cut surface, as on the Generate side."""
+    parts = {}
+    for i, name in enumerate(("Left", "Right")):
+        mesh = box((1, 1, 1), (1.02 * i, 0, 0))
+        is_end = mesh.face_normals[:, 2] > 0.5
+        faces = np.concatenate([mesh.faces[~is_end], mesh.faces[is_end]])
+        parts[i] = (name, trimesh.Trimesh(mesh.vertices, faces, process=False))
+    written = [
+        ExportPart(i, name, (128, 128, 128), mesh.vertices, mesh.faces, first_cut=10 if i else None)
+        for i, (name, mesh) in parts.items()
+    ]
+    (FILES / "cuts.glb").write_bytes(write_parts_glb(written, is_shaded=True))
+    plain = state_of("cuts", parts, 1)
+    thin = "Too thin to print: 0.31 mm thick in places, under 0.8 mm."
+    left, right = (replace(p, volume="1.2 cm³", area="34.5 cm²") for p in plain.parts)
+    rows = (left, replace(right, state="voxel", warning=thin))
+    url = "partwise/files/cuts.glb"
+    return replace(plain, glb_url=url, kind="completed", parts=rows, editable=False)
+
+
 SHAPES = {"chair": chair, "nested": nested, "big": big, "tall": tall, "wide": wide}
 
 
@@ -153,6 +174,8 @@ def scene_state(name: str) -> ViewerState:
     if name == "hostile":
         made = {i: (text, box((0.5, 0.5, 0.5), (i, 0, 0))) for i, text in enumerate(HOSTILE)}
         return state_of(name, made, 1)
+    if name == "cuts":
+        return cut_state()
     if name in ("empty", "checking", "queued", "error", "missing"):
         return bare_state(name)
     made = dict(enumerate(SHAPES[shape]()))

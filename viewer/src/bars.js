@@ -33,8 +33,8 @@ export class EditBar {
 
 export class ViewBar {
   // `on`: explode(amount), view(name), boxes(), wire(), zUp(), picture(), full().
-  // `extra`: a button that another keeps, with the box's.
-  constructor(on, id, extra) {
+  // `extra`: a button that another keeps, with the box's; `cuts`: one that is there now and then.
+  constructor(on, id, extra, cuts) {
     this.extra = extra;
     this.slider = el("input", { type: "range", id: `${id}-explode`, class: "pv-slider", min: 0, max: 1, step: 0.01, value: 0, title: "Move the parts apart",
       on: { input: () => on.explode(Number(this.slider.value)) } });
@@ -46,7 +46,7 @@ export class ViewBar {
     this.root = el("div", { class: "pv-view", role: "toolbar", "aria-label": "View" },
       el("div", { class: "pv-explode" }, el("label", { for: `${id}-explode`, class: "pv-explode-label" }, icon("explode"), el("span", { text: "Explode" })), this.slider),
       el("div", { class: "pv-row" }, iconButton("fit", "Fit to view (F)", { onClick: () => on.view("fit") }), el("div", { class: "pv-joined" }, ...views)),
-      el("div", { class: "pv-row" }, extra, this.up, this.boxes, this.wire, iconButton("camera", "Save a picture (C)", { onClick: on.picture }), iconButton("full", "Full screen", { onClick: on.full })));
+      el("div", { class: "pv-row" }, extra, this.up, this.boxes, cuts, this.wire, iconButton("camera", "Save a picture (C)", { onClick: on.picture }), iconButton("full", "Full screen", { onClick: on.full })));
   }
 
   update({ explode, boxes, wire, zUp, hasModel }) {

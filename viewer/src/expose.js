@@ -20,6 +20,7 @@ export function expose(viewer) {
     extent: () => viewer.stage?.extent() ?? null,
     masks: () => ({ shown: viewer.prompt.shown, loaded: viewer.stage?.masks.loaded() ?? [], marker: viewer.stage?.masks.markerPoint() ?? null }),
     boxes: () => ({ isEditing: viewer.boxes.state.isActive, current: viewer.boxes.current, drawn: viewer.stage?.boxes.list() ?? [], hasHandles: viewer.stage?.boxes.handles.isShown ?? false }),
+    cuts: () => ({ isOn: viewer.view.cuts, parts: [...(viewer.stage?.model?.parts.values() ?? [])].filter((part) => part.cutMaterial).map((part) => part.id) }),
     handleAt: (name, distance = 0) => viewer.stage.boxes.handles.pageOf(FACES.find((face) => face.name === name), distance),
     loseContext: () => viewer.stage?.renderer.forceContextLoss(),
     restoreContext: () => viewer.stage?.renderer.forceContextRestore(),

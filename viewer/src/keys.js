@@ -21,7 +21,7 @@ const commands = (viewer) => {
   return {
     m: () => viewer.edit("merge"), s: () => viewer.edit("split"), f2: () => viewer.startRename(),
     f: () => viewer.look("fit"), i: () => viewer.isolate(), a: () => viewer.setHidden(new Set()),
-    b: () => viewer.toggle("boxes"), w: () => viewer.toggle("wire"), u: () => viewer.toggle("zUp"), c: () => viewer.savePicture(),
+    b: () => viewer.toggle("boxes"), w: () => viewer.toggle("wire"), u: () => viewer.toggle("zUp"), c: () => viewer.savePicture(), x: () => viewer.toggle("cuts"),
     p: () => prompt.switch(!prompt.isOn), e: () => boxes.switch(!boxes.isOn),
     escape: () => boxes.escape() || prompt.escape() || viewer.select(new Set()),
     1: () => prompt.takesNumber(1) || viewer.look("front"), 2: () => prompt.takesNumber(2) || viewer.look("side"), 3: () => prompt.takesNumber(3) || viewer.look("top"),

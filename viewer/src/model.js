@@ -4,6 +4,7 @@ import {
   Box3, BufferAttribute, BufferGeometry, Color, DoubleSide, Group, Mesh, MeshBasicMaterial, MeshStandardMaterial, Vector3,
 } from "three";
 import { GLTFLoader } from "three/examples/jsm/loaders/GLTFLoader.js";
+import { cutLook, hatch } from "./cuts.js";
 import { clusteredTriangles, creasedTriangles, explodeOffsets, unionBox } from "./geometry.js";
 
 export const SURFACE_LAYER = 0; // what can be picked
@@ -35,6 +36,7 @@ class Part {
     this.wires = [];
     this.bounds = new Box3();
     this.material = partMaterial();
+    this.cutMaterial = null; // of its cut surfaces, when it has any
     this.base = new Color(CLAY);
     this.offset = [0, 0, 0];
     this.faces = 0;
@@ -46,6 +48,7 @@ export class Model {
     this.group = new Group();
     this.parts = new Map();
     this.offsets = new Map();
+    this.cutLook = cutLook();
     this.faces = 0;
     scene.updateMatrixWorld(true);
     const meshes = [];
@@ -66,7 +69,9 @@ export class Model {
     const source = mesh.material;
     if (source.map || mesh.geometry.attributes.color) adoptLook(part.material, source, mesh.geometry);
     else if (source.color && source.color.getHex() !== 0xffffff) part.base.copy(source.color);
-    const own = new Mesh(mesh.geometry, part.material);
+    const isCut = mesh.geometry.userData.is_cut === true;
+    if (isCut) part.cutMaterial ??= hatch(partMaterial(), part.material, this.cutLook);
+    const own = new Mesh(mesh.geometry, isCut ? part.cutMaterial : part.material);
     own.matrix.copy(mesh.matrixWorld);
     own.matrixAutoUpdate = false;
     own.userData.partId = id;
@@ -104,6 +109,10 @@ export class Model {
   boxOf(id) {
     const part = this.parts.get(id);
     return part ? plainBox(part.bounds) : null;
+  }
+
+  get hasCuts() {
+    return [...this.parts.values()].some((part) => part.cutMaterial);
   }
 
   extent() {
@@ -171,6 +180,7 @@ export class Model {
       part.wires.forEach((wire) => wire.material.dispose());
       part.material.map?.dispose();
       part.material.dispose();
+      part.cutMaterial?.dispose();
     }
     this.group.removeFromParent();
     this.parts.clear();

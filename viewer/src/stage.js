@@ -202,7 +202,7 @@ export class Stage {
       if (isDimmed) material.color.lerp(dim, part.id === hovered ? 0.45 : 0.72);
       const glow = (part.id === hovered ? 0.14 : 0) + (selected.has(part.id) ? 0.07 : 0);
       material.emissive.copy(part.base);
-      material.emissiveIntensity = glow;
+      for (const each of [material, part.cutMaterial]) if (each) each.emissiveIntensity = glow;
     }
     this.requestRender(false);
   }

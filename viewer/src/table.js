@@ -2,9 +2,10 @@
 
 import { el, formatCount, icon, setAttribute, setText } from "./dom.js";
 
-const CLOSURE = { closed: ["check", "Closed"], open: ["open", "Open"], surface: ["surface", "Sheet"] };
+const CLOSURE = { closed: ["check", "Closed"], voxel: ["voxel", "Remade"], open: ["open", "Open"], surface: ["surface", "Sheet"] };
 export const PROGRESS = { waiting: ["waiting", "Waiting"], running: ["running", "Running"], empty: ["none", "Empty"], failed: ["failed", "Failed"] };
 const STATES = { ...CLOSURE, ...PROGRESS };
+const HINTS = { voxel: "closed by a voxel surface, made anew near its own" };
 
 export class PartTable {
   // `on`: select(ids Set, anchor), hover(id | null), toggleVisible(id), rename(id, name).
@@ -18,7 +19,7 @@ export class PartTable {
     this.editable = false;
     const head = ["No.", "Name", "Faces", "Area", "Closed?", ""].map((text, i) =>
       el("th", { scope: "col", class: `pv-c${i}`, text, ...(i === 5 ? { "aria-label": "Shown" } : {}) }));
-    this.stateHead = head[4];
+    [, , this.facesHead, , this.stateHead] = head;
     this.body = el("tbody");
     this.table = el("table", { class: "pv-table", role: "grid", "aria-multiselectable": "true", "aria-label": "Parts" }, el("thead", {}, el("tr", {}, ...head)), this.body);
     this.placeholder = el("p", { class: "pv-nothing", text: "The parts will be listed here." });
@@ -30,6 +31,9 @@ export class PartTable {
   setParts(parts, editable) {
     this.editable = editable;
     this.order = parts.map((part) => part.id);
+    this.hasSizes = parts.some(({ area }) => area); // closed parts, as they would be printed
+    this.root.classList.toggle("pv-sizes", this.hasSizes);
+    setText(this.facesHead, this.hasSizes ? "Volume" : "Faces");
     const known = new Set(this.order);
     for (const [id, row] of this.rows) {
       if (known.has(id)) continue;
@@ -53,12 +57,14 @@ export class PartTable {
   #makeRow(id) {
     const number = el("button", { class: "pv-swatch", type: "button", tabindex: -1, on: { click: (event) => this.#toggle(event, id) } });
     const name = el("span", { class: "pv-name-text" });
+    const size = el("span");
+    const below = el("span", { class: "pv-below" }); // the area where there is no column for it
     const closure = el("span", { class: "pv-closure" });
     const eye = el("button", { class: "pv-eye", type: "button", tabindex: -1, on: { click: (event) => this.#eye(event, id) } }, icon("eye"), icon("eyeOff"));
     const cells = {
       number: el("td", { class: "pv-c0" }, number),
       name: el("td", { class: "pv-c1 pv-name", on: { dblclick: () => this.startRename(id) } }, name),
-      faces: el("td", { class: "pv-c2" }),
+      faces: el("td", { class: "pv-c2" }, size, below),
       area: el("td", { class: "pv-c3" }),
       closed: el("td", { class: "pv-c4" }, closure),
       eye: el("td", { class: "pv-c5" }, eye),
@@ -68,7 +74,7 @@ export class PartTable {
     root.addEventListener("click", (event) => this.#click(event, id));
     root.addEventListener("pointerenter", (event) => event.pointerType !== "touch" && this.on.hover(id));
     root.addEventListener("focus", () => this.#setActive(id));
-    return { root, number, name, closure, eye, cells, part: null };
+    return { root, number, name, size, below, closure, eye, cells, part: null };
   }
 
   #fill(row, part, place) {
@@ -79,22 +85,26 @@ export class PartTable {
     row.number.classList.toggle("pv-dark-text", isLight(safeColour(part.colour)));
     row.number.setAttribute("aria-label", `Add ${part.name} to the selection`);
     setText(row.name, part.name);
-    row.cells.name.title = part.included === false ? `${part.name} (left out)` : part.name;
-    setText(row.cells.faces, formatCount(part.faces));
-    setText(row.cells.area, Number.isFinite(part.area_percent) ? `${part.area_percent.toFixed(1)}\u2009%` : "–");
+    const share = Number.isFinite(part.area_percent) ? `${part.area_percent.toFixed(1)}\u2009%` : "–";
+    row.cells.name.title = part.included === false ? `${part.name} (left out)` : part.name + (this.hasSizes ? `: ${formatCount(part.faces)} faces, ${share} of the area` : "");
+    setText(row.size, this.hasSizes ? part.volume || "–" : formatCount(part.faces));
+    for (const node of [row.below, row.cells.area]) setText(node, this.hasSizes ? part.area || "–" : share);
     row.root.classList.toggle("pv-left-out", part.included === false);
     this.#fillClosure(row, part);
     row.eye.setAttribute("aria-label", `Show ${part.name}`);
   }
 
-  #fillClosure(row, { state, reason = "" }) {
-    if (row.told === state + reason) return; // what turns goes on turning
-    row.told = state + reason;
+  #fillClosure(row, { state, reason = "", warning = "" }) {
+    const told = [state, reason, warning].join("|");
+    if (row.told === told) return; // what turns goes on turning
+    row.told = told;
     const known = state in STATES ? state : "open";
     const [drawing, text] = STATES[known];
+    const why = reason || HINTS[known];
     row.closure.className = `pv-closure pv-${known}`;
-    row.closure.replaceChildren(icon(drawing), el("span", { text }), ...(reason ? [el("span", { class: "pv-sr", text: `: ${reason}` })] : []));
-    setAttribute(row.closure, "title", reason ? `${text}: ${reason}` : text);
+    row.closure.replaceChildren(icon(drawing), el("span", { text }), ...(why ? [el("span", { class: "pv-sr", text: `: ${why}` })] : []));
+    if (warning) row.closure.append(el("span", { class: "pv-thin" }, icon("warn"), el("span", { class: "pv-sr", text: `. ${warning}` })));
+    setAttribute(row.closure, "title", [why ? `${text}: ${why}` : text, warning].filter(Boolean).join("\n"));
   }
 
   setVisible(isVisible) {

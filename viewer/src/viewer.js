@@ -7,6 +7,7 @@
 
 import { Downloads, EditBar, ViewBar } from "./bars.js";
 import { BoxEditor, boxFrom } from "./boxes.js";
+import { CutMarks } from "./cuts.js";
 import { el, ownUrl, setText } from "./dom.js";
 import { expose } from "./expose.js";
 import { actOnCameraKey, actOnKey } from "./keys.js";
@@ -28,7 +29,7 @@ class PartViewer {
     this.element = element;
     this.trigger = trigger;
     this.value = { state: "empty", parts: [] };
-    this.view = { selected: new Set(), hidden: new Set(), hovered: null, explode: 0, boxes: false, wire: false, zUp: false };
+    this.view = { selected: new Set(), hidden: new Set(), hovered: null, explode: 0, boxes: false, wire: false, zUp: false, cuts: true };
     this.loaded = { url: null, key: null };
     this.fetching = null;
     this.problem = null;
@@ -44,6 +45,7 @@ class PartViewer {
     this.overlay = new Overlay();
     this.tip = el("div", { class: "pv-tip", "aria-hidden": "true", hidden: true });
     this.facts = el("p", { class: "pv-facts" });
+    this.cuts = new CutMarks(() => this.toggle("cuts"));
     this.boxes = new BoxEditor({
       send: (payload) => this.#send(payload), changed: () => this.#switched(this.prompt, this.boxes), showAll: () => (this.view.boxes = true),
       preview: (part, box) => this.stage?.boxes.move(part, box), cancelDrag: () => this.stage?.boxes.handles.cancel() ?? false,
@@ -51,7 +53,7 @@ class PartViewer {
     this.viewBar = new ViewBar({
       explode: (amount) => this.setExplode(amount), view: (name) => this.look(name), boxes: () => this.toggle("boxes"), wire: () => this.toggle("wire"),
       zUp: () => this.toggle("zUp"), picture: () => this.savePicture(), full: () => this.fullScreen(),
-    }, id, this.boxes.toggle);
+    }, id, this.boxes.toggle, this.cuts.toggle);
     this.editBar = new EditBar({
       merge: () => this.edit("merge"), split: () => this.edit("split"), rename: () => this.startRename(), undo: () => this.edit("undo"),
       isolate: () => this.isolate(), showAll: () => this.setHidden(new Set()),
@@ -65,7 +67,7 @@ class PartViewer {
       send: (payload) => this.#send(payload), problem: (text) => this.#report(text), changed: () => this.#switched(this.boxes, this.prompt),
       focusPicture: () => this.canvas.focus({ preventScroll: true }), masks: () => this.stage?.masks ?? null,
     }, id);
-    this.picture = el("div", { class: "pv-picture" }, this.canvas, this.facts, this.prompt.root, this.overlay.root, this.tip);
+    this.picture = el("div", { class: "pv-picture" }, this.canvas, this.facts, this.cuts.legend, this.prompt.root, this.overlay.root, this.tip);
     this.main = el("div", { class: "pv-main" },
       el("div", { class: "pv-stage" }, this.picture, this.boxes.root, this.viewBar.root),
       el("div", { class: "pv-side" }, this.editBar.root, this.table.root, this.editBar.foot));
@@ -213,6 +215,7 @@ class PartViewer {
     this.table.setHovered(view.hovered);
     this.table.setVisible((id) => !view.hidden.has(id));
     this.viewBar.update({ ...view, hasModel });
+    this.cuts.show(this.stage, view.cuts);
     this.editBar.update({ ...view, parts: value.parts, kind: value.kind, canEdit: this.canEdit, canUndo: value.can_undo === true, isPending: this.pendingRevision !== null });
     this.prompt.update({ selected: value.parts.filter(({ id }) => view.selected.has(id)), hasModel: hasModel && this.loaded.key === value.mesh_key, canSend: this.pendingRevision === null });
     this.#drawBoxes();
@@ -318,8 +321,7 @@ class PartViewer {
   }
 
   look(name) {
-    if (name === "fit") this.stage?.fit();
-    else this.stage?.fit({ view: name });
+    this.stage?.fit(name === "fit" ? undefined : { view: name });
   }
 
   async savePicture() {
@@ -375,9 +377,7 @@ class PartViewer {
     this.fetching?.abort();
     this.sizes.disconnect();
     this.themes.disconnect();
-    clearTimeout(this.editTimer);
-    clearTimeout(this.selectTimer);
-    clearTimeout(this.replacedTimer);
+    [this.editTimer, this.selectTimer, this.replacedTimer].forEach(clearTimeout);
     this.prompt.dispose();
     this.boxes.dispose();
     this.stage?.dispose();

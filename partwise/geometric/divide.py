@@ -1,0 +1,203 @@
+"""Divides a closed solid among labels by cells: each label gets what is nearest to its faces.
+
+Exact booleans cut the solid's own triangles along the cells and nowhere else. For parts that
+peeling leaves over.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import manifold3d as m3
+import numpy as np
+
+from partwise.geometric.cells import cell_surface
+from partwise.geometric.solid_bodies import body_of_faces, body_volumes
+from partwise.geometry.closest import triangle_crosses
+from partwise.geometry.crossings import crossing_pairs
+from partwise.geometry.topology import Floats, Ints, components_of_pairs
+
+# A loose piece with less than this share of the volume on its side of a cut goes to the other.
+CRUMB = 1e-3
+# No more of a solid's faces may cross others than this share.
+MOST_TANGLED = 0.02
+# Cells of the grids to try, in turn, until the cuts are clean.
+RESOLUTIONS = (48, 43, 55)
+NOTHING = 1e-12
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A part of a solid. points: (V, 3) float64. faces: (F, 3) int64, outward.
+
+    source: (F,) int64 the solid's face on which each lies, −1 for those along the cuts.
+    """
+
+    points: Floats
+    faces: Ints
+    source: Ints
+
+
+def divide_by_cells(points: Floats, surfaces: Mapping[int, Ints]) -> dict[int, Piece] | None:
+    """The part of each label; None where the faces do not enclose a solid.
+
+    points: (V, 3) float64. surfaces: faces (G, 3) int64 by label, outward, closed together; a
+    piece's `source` counts them one label after another. Bodies of one label stay whole. A label
+    may come back without faces.
+    """
+    faces = np.concatenate(list(surfaces.values()))
+    names = list(surfaces)
+    label = np.concatenate([np.full(len(own), i) for i, own in enumerate(surfaces.values())])
+    body = body_of_faces(faces)
+    first = np.zeros(int(body.max()) + 1, dtype=np.int64)
+    first[body[::-1]] = label[::-1]
+    is_mixed = np.zeros(len(first), dtype=bool)
+    is_mixed[body[label != first[body]]] = True
+    group = components_of_pairs(len(names), np.stack([label, first[body]], axis=1))
+    is_hollow = body_volumes(points, faces, body) < 0
+    is_split = np.isin(np.arange(len(names)), label[is_mixed[body]])
+    is_cut = is_mixed[body] | (is_hollow[body] & is_split[label])
+    out: dict[int, list[Piece]] = {i: [] for i in range(len(names))}
+    for number in np.unique(group[label[is_cut]]):
+        divided = _divided(points, faces, label, np.nonzero(is_cut & (group[label] == number))[0])
+        if divided is None:
+            return None
+        for i, piece in divided.items():
+            out[i].append(piece)
+    for i in range(len(names)):
+        whole = np.nonzero((label == i) & ~is_cut)[0]
+        used, corners = np.unique(faces[whole], return_inverse=True)
+        out[i].append(Piece(points[used], corners.reshape(-1, 3), whole))
+    return {name: _together(out[i]) for i, name in enumerate(names)}
+
+
+def _divided(points: Floats, faces: Ints, label: Ints, chosen: Ints) -> dict[int, Piece] | None:
+    """Pieces by label of the solid that the chosen faces enclose; None where they do not."""
+    name = m3.Manifold.reserve_ids(1)
+    solid = to_manifold(points, faces[chosen], name)
+    tangled = np.unique(crossing_pairs(points, faces[chosen]))
+    if solid is None or len(tangled) > MOST_TANGLED * len(chosen):
+        return None
+    sides = {
+        i: points[faces[chosen[label[chosen] == i]]] for i in np.unique(label[chosen]).tolist()
+    }
+    pieces: dict[int, Piece] | None = None
+    for resolution in RESOLUTIONS:
+        parts = _cut(solid, sides, resolution)
+        if parts is None:
+            continue
+        pieces = {i: _traced(part, {name: chosen}) for i, part in parts.items()}
+        if not any(map(_crosses_at_cuts, pieces.values())):
+            break
+    return pieces
+
+
+def _cut(
+    solid: m3.Manifold, sides: Mapping[int, Floats], resolution: int
+) -> dict[int, m3.Manifold] | None:
+    """The solid cut into the cells of its sides, (G, 3, 3) corners each, the smallest first."""
+    areas = {
+        i: float(np.linalg.norm(triangle_crosses(side), axis=1).sum()) for i, side in sides.items()
+    }
+    todo = sorted(sides, key=lambda i: (areas[i], i))
+    parts: dict[int, m3.Manifold] = {}
+    while len(todo) > 1:
+        i = todo.pop(0)
+        cell = cell_surface(sides[i], np.concatenate([sides[j] for j in todo]), resolution)
+        cutter = to_manifold(*cell, m3.Manifold.reserve_ids(1))
+        if cutter is None:
+            return None
+        parts[i], solid = _without_crumbs(*solid.split(cutter))
+    parts[todo[0]] = solid
+    return parts
+
+
+def _crosses_at_cuts(piece: Piece) -> bool:
+    """Whether the cuts cross themselves: where a grid meets the surface in slivers."""
+    cuts = np.nonzero(piece.source < 0)[0]
+    return len(crossing_pairs(piece.points, piece.faces, among=cuts)) > 0
+
+
+def joined_bodies(points: Floats, faces: Ints) -> Piece | None:
+    """The union of bodies that reach into each other; None where no two do.
+
+    points: (V, 3) float64. faces: (F, 3) int64, closed, outward.
+    """
+    body = body_of_faces(faces)
+    count = int(body.max()) + 1
+    if count < 2 or np.any(body_volumes(points, faces, body) < 0):
+        return None
+    pairs = body[crossing_pairs(points, faces)]
+    if not np.any(pairs[:, 0] != pairs[:, 1]):
+        return None
+    names = [m3.Manifold.reserve_ids(1) for _ in range(count)]
+    members = [np.nonzero(body == i)[0] for i in range(count)]
+    solids = [
+        to_manifold(points, faces[own], name) for own, name in zip(members, names, strict=True)
+    ]
+    known = [solid for solid in solids if solid is not None]
+    if len(known) < count:
+        return None
+    union = m3.Manifold.batch_boolean(known, m3.OpType.Add)
+    return _traced(union, dict(zip(names, members, strict=True)))
+
+
+def to_manifold(points: Floats, faces: Ints, name: int) -> m3.Manifold | None:
+    """A solid whose face i has the id i; None where the faces are not closed and oriented."""
+    if not len(faces):
+        return None
+    used, corners = np.unique(faces, return_inverse=True)
+    mesh = m3.Mesh64(
+        vert_properties=np.ascontiguousarray(points[used]),
+        tri_verts=np.ascontiguousarray(corners.reshape(-1, 3), dtype=np.uint64),
+        run_index=np.array([0, 3 * len(faces)], dtype=np.uint64),
+        run_original_id=np.array([name], dtype=np.uint32),
+        face_id=np.arange(len(faces), dtype=np.uint64),
+    )
+    solid = m3.Manifold(mesh)
+    return None if solid.status() != m3.Error.NoError or solid.is_empty() else solid
+
+
+def _without_crumbs(part: m3.Manifold, rest: m3.Manifold) -> tuple[m3.Manifold, m3.Manifold]:
+    """Give loose crumbs of either side to the other."""
+    kept, lost = _sorted(part)
+    held, given = _sorted(rest)
+    return _union(kept + given), _union(held + lost)
+
+
+def _sorted(solid: m3.Manifold) -> tuple[list[m3.Manifold], list[m3.Manifold]]:
+    """The connected pieces of a solid, and its crumbs; what has no volume is dropped."""
+    whole = solid.volume()
+    pieces = [p for p in solid.decompose() if p.volume() > NOTHING * whole]
+    least = CRUMB * whole
+    return [p for p in pieces if p.volume() >= least], [p for p in pieces if p.volume() < least]
+
+
+def _union(solids: list[m3.Manifold]) -> m3.Manifold:
+    return solids[0] if len(solids) == 1 else m3.Manifold.batch_boolean(solids, m3.OpType.Add)
+
+
+def _traced(solid: m3.Manifold, members: Mapping[int, Ints]) -> Piece:
+    """The faces of a boolean's result. members: by name, what each face id stands for."""
+    mesh = solid.to_mesh64()
+    place = np.arange(len(mesh.vert_properties))
+    place[np.asarray(mesh.merge_from_vert, dtype=np.int64)] = np.asarray(
+        mesh.merge_to_vert, dtype=np.int64
+    )
+    faces = place[np.asarray(mesh.tri_verts, dtype=np.int64).reshape(-1, 3)]
+    lengths = np.diff(np.asarray(mesh.run_index, dtype=np.int64)) // 3
+    owner = np.repeat(np.asarray(mesh.run_original_id, dtype=np.int64), lengths)
+    face_id = np.asarray(mesh.face_id, dtype=np.int64)
+    source = np.full(len(faces), -1, dtype=np.int64)
+    for name, ids in members.items():
+        is_named = owner == name
+        source[is_named] = ids[face_id[is_named]]
+    return Piece(np.asarray(mesh.vert_properties, dtype=np.float64)[:, :3], faces, source)
+
+
+def _together(pieces: list[Piece]) -> Piece:
+    starts = np.cumsum([0] + [len(piece.points) for piece in pieces])
+    return Piece(
+        np.concatenate([piece.points for piece in pieces]),
+        np.concatenate([p.faces + start for p, start in zip(pieces, starts, strict=False)]),
+        np.concatenate([piece.source for piece in pieces]),
+    )

@@ -1,0 +1,39 @@
+"""Random labelled objects of the project's own: ground to train and test segmentation on.
+
+`make_assembly` builds an object of parts; `fused_surface` and `joined_surface` turn it into one
+labelled surface. Everything follows from the family's name and the seed.
+"""
+
+import zlib
+
+import numpy as np
+
+from scripts.assemblies.families import BUILDERS
+from scripts.assemblies.kit import Kit
+from scripts.assemblies.surface import (
+    Assembly,
+    Fusing,
+    Labelled,
+    fused_surface,
+    joined_surface,
+)
+
+__all__ = [
+    "FAMILIES",
+    "Assembly",
+    "Fusing",
+    "Labelled",
+    "fused_surface",
+    "joined_surface",
+    "make_assembly",
+]
+
+FAMILIES: tuple[str, ...] = tuple(BUILDERS)
+
+
+def make_assembly(family: str, seed: int) -> Assembly:
+    """An object of the family; raises `ValueError` when there is no such family."""
+    if family not in BUILDERS:
+        raise ValueError(f"no family {family!r}; there are {', '.join(FAMILIES)}")
+    rng = np.random.default_rng([seed, zlib.crc32(family.encode())])
+    return Assembly(family, seed, tuple(BUILDERS[family](Kit(rng))))
