@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from benchmarks import gpu_rows, p3sam_rows, xpart_rows
+from benchmarks import geometric_rows, gpu_rows, p3sam_rows, quality_rows, xpart_rows
 from benchmarks.common import Payload
 from partwise.core.errors import AppError
 
@@ -49,6 +49,18 @@ def table(results: Path) -> str:
     if held:
         text += "\n" + _columns(held, gpu_rows.rows())
         text += _lines([_note(payload) + gpu_rows.note(payload) for payload in held])
+    return text + _parts_tables(found)
+
+
+def _parts_tables(found: list[Payload]) -> str:
+    """How good and how fast the built-in engine's parts are: tables of their own."""
+    text = ""
+    for payload in found:
+        if "quality" in payload:
+            note = _note(payload) + quality_rows.note(payload)
+            text += "\n" + quality_rows.tables(payload) + _lines([note])
+        if "geometric" in payload:
+            text += "\n" + geometric_rows.table(payload) + _lines([_note(payload)])
     return text
 
 

@@ -8,7 +8,7 @@ import math
 import zipfile
 import zlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,14 @@ TREE_FILE = "parts.tree.npz"
 VERSION = 1
 MAX_BYTES = 256 * 2**20
 MAX_ATOMS = 100_000
-_KINDS = {"version": "i", "face_atoms": "i", "atom_areas": "f", "joins": "i", "heights": "f"}
+_KINDS = {
+    "version": "i",
+    "face_atoms": "i",
+    "atom_areas": "f",
+    "joins": "i",
+    "heights": "f",
+    "scores": "f",
+}
 _NPY_FORMAT: Any = np.lib.format  # whose functions carry no types
 
 
@@ -54,7 +61,7 @@ def saved_tree(document: Document) -> SavedTree:
     atoms = np.full(mesh.facts.n_file_faces, -1, dtype=np.int32)
     atoms[mesh.file_faces] = tree.face_atoms  # the triangles of a polygon are in one atom
     is_face = atoms >= 0
-    return SavedTree(PartTree(atoms[is_face], tree.atom_areas, tree.tree), is_face)
+    return SavedTree(replace(tree, face_atoms=atoms[is_face]), is_face)
 
 
 def tree_files(
@@ -85,6 +92,7 @@ def tree_bytes(saved: SavedTree) -> bytes:
         atom_areas=np.asarray(saved.tree.atom_areas, dtype=np.float64),
         joins=np.asarray(saved.tree.tree.joins, dtype=np.int64),
         heights=np.asarray(saved.tree.tree.heights, dtype=np.float64),
+        scores=np.asarray(saved.tree.scores, dtype=np.float64),
     )
     return buffer.getvalue()
 
@@ -105,7 +113,8 @@ def read_tree(path: Path) -> SavedTree:
     joins = arrays["joins"].astype(np.int64)
     tree = MergeTree(len(arrays["atom_areas"]), joins, arrays["heights"].astype(np.float64))
     areas = arrays["atom_areas"].astype(np.float64)
-    return SavedTree(PartTree(atoms[atoms >= 0], areas, tree), atoms >= 0)
+    scores = arrays["scores"].astype(np.float64)
+    return SavedTree(PartTree(atoms[atoms >= 0], areas, tree, scores), atoms >= 0)
 
 
 def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
@@ -163,3 +172,6 @@ def _check(arrays: dict[str, NDArray[Any]]) -> None:
         raise ValueError("its areas are not numbers from 0")
     if np.isnan(heights).any() or (heights[1:] < heights[:-1]).any():
         raise ValueError("the prices of its merges fall")
+    scores = arrays["scores"]
+    if scores.ndim != 1 or not 1 <= len(scores) <= merges + 1 or not np.isfinite(scores).all():
+        raise ValueError("the scores of its cuts are not one number each")

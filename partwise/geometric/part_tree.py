@@ -21,12 +21,14 @@ class PartTree:
     """Nested partitions of a mesh.
 
     face_atoms: (F,) int32 atom 0 … A−1 of each face. atom_areas: (A,) float64, any unit. tree: the
-    merges of atoms, leaves are atoms.
+    merges of atoms, leaves are atoms. scores: (J,) float64 how good the cuts into `least`,
+    `least` + 1, … parts look; those into more look like the last.
     """
 
     face_atoms: NDArray[np.int32]
     atom_areas: Floats
     tree: MergeTree
+    scores: Floats
 
     @property
     def least(self) -> int:
@@ -40,7 +42,7 @@ class PartTree:
 
     def count_for(self, detail: float) -> int:
         """How many parts `detail`, 0 (few) … 1 (many), stands for; never falls as it rises."""
-        return choose_part_count(self.tree, detail)
+        return choose_part_count(self.tree, self.scores, detail)
 
     def cut(self, part_count: int) -> NDArray[np.int32]:
         """(F,) int32 labels 0 … K−1 from the largest part to the smallest.

@@ -52,8 +52,9 @@ def smooth_labels(labels: Ints, pairs: Ints, strengths: Floats, rings: int) -> I
     """Straighten the borders between labels, within `rings` neighbours of where they are.
 
     labels: (N,) int64 0 … K−1. pairs: (P, 2) int64. strengths: (P,) float64, how much
-    neighbours should agree. Fields of the labels diffuse a little; the largest wins. A label
-    that would vanish keeps the partition as it was.
+    neighbours should agree. Fields of the labels diffuse a little; the largest of a region's own
+    label and of those that this one borders wins. A label that would vanish keeps the partition
+    as it was.
     """
     band = _band(labels, pairs, rings)
     if not band.any():
@@ -64,20 +65,45 @@ def smooth_labels(labels: Ints, pairs: Ints, strengths: Floats, rings: int) -> I
     ends, weights = local[pairs[is_near]], strengths[is_near]
     count = int(band.sum())
     link = coo_matrix((weights, (ends[:, 0], ends[:, 1])), shape=(count, count)).tocsr()
-    link = link + link.T
+    link = (link + link.T).astype(np.float32)
     degree = np.maximum(np.asarray(link.sum(axis=1)).ravel(), 1e-30)
-    names, start = np.unique(labels[band], return_inverse=True)
-    fields = np.zeros((count, len(names)), dtype=np.float32)
-    fields[np.arange(count), start] = 1.0
+    table = _colour_table(labels, pairs)
+    colour = np.argmax(table == np.arange(len(table))[:, None], axis=1)
+    fields = np.zeros((count, table.shape[1]), dtype=np.float32)
+    fields[np.arange(count), colour[labels[band]]] = 1.0
     is_fixed = ~_band(labels, pairs, max(rings - 1, 1))[band]
     anchor = fields[is_fixed]
     pull = (0.5 / degree)[:, None].astype(np.float32)
     for _ in range(2 * rings):
-        fields = 0.5 * fields + (link @ fields).astype(np.float32) * pull
+        fields = 0.5 * fields + (link @ fields) * pull
         fields[is_fixed] = anchor
     out = labels.copy()
-    out[band] = names[np.argmax(fields, axis=1)]
+    own = labels[band]
+    out[band] = table[own, np.argmax(np.where(table[own] >= 0, fields, -1.0), axis=1)]
     return out if len(np.unique(out)) == len(np.unique(labels)) else labels
+
+
+def _colour_table(labels: Ints, pairs: Ints) -> Ints:
+    """(K, C) int64 which label each of C colours stands for, seen from each label; −1 = none.
+
+    No two labels that a label borders, nor itself and one of them, have a colour in common, so a
+    few fields do for many labels.
+    """
+    count = int(labels.max()) + 1
+    ends = labels[pairs]
+    ends = np.unique(ends[ends[:, 0] != ends[:, 1]], axis=0)
+    rows, columns = np.concatenate([ends, ends[:, ::-1]]).T
+    own = np.arange(count)
+    rows, columns = np.concatenate([rows, own]), np.concatenate([columns, own])
+    beside = coo_matrix((np.ones(len(rows), bool), (rows, columns)), shape=(count, count)).tocsr()
+    near = (beside @ beside).tocsr()
+    colour = np.full(count, -1, dtype=np.int64)
+    for label in range(count):
+        taken = set(colour[near.indices[near.indptr[label] : near.indptr[label + 1]]].tolist())
+        colour[label] = next(c for c in range(count) if c not in taken)
+    table = np.full((count, int(colour.max()) + 1), -1, dtype=np.int64)
+    table[rows, colour[columns]] = columns
+    return table
 
 
 def _band(labels: Ints, pairs: Ints, rings: int) -> NDArray[np.bool_]:

@@ -20,6 +20,7 @@ from scripts.assemblies.surface import (
 
 __all__ = [
     "FAMILIES",
+    "HELD_OUT",
     "Assembly",
     "Fusing",
     "Labelled",
@@ -29,6 +30,7 @@ __all__ = [
 ]
 
 FAMILIES: tuple[str, ...] = tuple(BUILDERS)
+HELD_OUT = frozenset(FAMILIES[::5])  # never learned from, so that what is learned can be judged
 
 
 def make_assembly(family: str, seed: int) -> Assembly:

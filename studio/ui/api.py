@@ -68,6 +68,7 @@ def build_api(studio: Studio) -> None:
             gr.Textbox("", label="print_size"),
             gr.Textbox("", label="min_wall"),
         ]
+        count = [gr.Number(0, label="part_count", precision=0), gr.Number(None, label="detail")]
         answer = [
             gr.JSON(label="report"),
             *(gr.File(label=name.replace(".", "_").replace("-", "_")) for name in _FILES),
@@ -79,7 +80,6 @@ def build_api(studio: Studio) -> None:
     start.click(serve.segment, [mesh, *settings], answer, api_name="segment", **lane)
     given = [mesh, labels, *settings, *making]
     start.click(serve.generate, given, answer, api_name="generate", **lane)
-    count = [gr.Number(0, label="part_count", precision=0), gr.Number(None, label="detail")]
     start.click(serve.recut, count, answer[:3], api_name="recut", **lane)
     start.click(serve.status, None, memory, api_name="status", queue=False)
     start.click(serve.unload, None, memory, api_name="unload")

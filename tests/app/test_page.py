@@ -30,6 +30,7 @@ def test_from_upload_to_closed_parts(
     page.wait_for_state("ready")
     facts = page.page.locator("#facts").inner_text()
     assert "table.glb" in facts
+    assert "part_count" not in page.page.locator("body").inner_text()  # the API's own fields
     page.press("segment")
     page.wait_for_state("done")
     before = page.parts()

@@ -22,7 +22,8 @@ def random_tree(seed: int, atoms: int, *, faces_each: int = 12, least: int = 1) 
     heights = np.sort(draw.random(len(joins)))
     tree = build_tree(atoms, np.array(joins, dtype=np.int64).reshape(-1, 2), heights)
     face_atoms = np.repeat(np.arange(atoms, dtype=np.int32), faces_each)
-    return PartTree(face_atoms, draw.random(atoms) + 0.1, tree)
+    scores = draw.standard_normal(max(len(tree.joins) // 2, 1))
+    return PartTree(face_atoms, draw.random(atoms) + 0.1, tree, scores)
 
 
 def tree_document(seed: int = 0, atoms: int = 12, *, count: int = 5, least: int = 1) -> Document:
