@@ -19,6 +19,7 @@ from partwise.geometric.completed import (
     closed_count,
 )
 from partwise.geometric.division import Division
+from partwise.geometric.overlaps import without_overlaps
 from partwise.geometric.plug import with_plugs
 from partwise.geometric.thickness import part_thickness
 from partwise.geometric.wall import thickened
@@ -63,8 +64,11 @@ def complete_parts(
     wanted = labels if part_ids is None else [int(label) for label in part_ids]
     progress(Progress("Reading the surface", 0.0))
     division = _divided(vertices, faces, face_labels, settings.wall, progress)
-    with_neighbours = labels if settings.plug > 0 else wanted
-    made = [division.part(label) for label in with_neighbours]
+    needs_all = settings.plug > 0 or division.has_several_bodies
+    made = [division.part(label) for label in (labels if needs_all else wanted)]
+    if division.has_several_bodies:
+        progress(Progress("Parting bodies", 0.91))
+        made = list(without_overlaps(made))
     if settings.plug > 0:
         progress(Progress("Adding pegs", 0.92))
         made = list(with_plugs(made, settings.plug, settings.clearance))

@@ -22,7 +22,7 @@ from partwise.geometric.completed import (
 from partwise.geometric.divide import Piece, divide_by_cells, joined_bodies
 from partwise.geometric.inside import share_facing_out
 from partwise.geometric.peel import Solid
-from partwise.geometric.solid_bodies import turned_bodies
+from partwise.geometric.solid_bodies import body_of_faces, turned_bodies
 from partwise.geometric.voxel import voxel_surface
 from partwise.geometry.closest import ClosestPoints
 from partwise.geometry.crossings import crossing_pairs
@@ -149,6 +149,11 @@ class Division:
         cost = border / np.sqrt(np.maximum(area, 1e-300))
         labels = list(place)
         return [labels[i] for i in np.argsort(cost, kind="stable") if labels[i] >= 0]
+
+    @property
+    def has_several_bodies(self) -> bool:
+        """Whether the faces do not all hang together, so that parts may stand in each other."""
+        return len(self._labels) > 0 and bool(body_of_faces(self._solid.faces).any())
 
     def part(self, label: int) -> CompletedPart:
         """The part as it leaves: closed if it can be, else its own surface and the reason."""

@@ -7,7 +7,7 @@ no other part is touched; where there is no room for one, the plain cut stays.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import manifold3d as m3
 import numpy as np
@@ -16,14 +16,14 @@ from partwise.core.errors import ConfigError
 from partwise.geometric.completed import CompletedPart
 from partwise.geometric.contacts import Contact, find_contacts
 from partwise.geometric.peg import SLENDER, Footprint, PegShape, build_peg, find_footprints
-from partwise.geometry.topology import Floats, Ints, face_areas, is_watertight, signed_volume
+from partwise.geometric.solids import face_origins, part_from, solid_of
+from partwise.geometry.topology import Ints, is_watertight
 
 # Lengths that are tried, as shares of the wanted one.
 LENGTHS = (1.0, 0.75, 0.5, 0.35)
 LEAST = 0.25
 # How much of a peg may lie outside both parts, and how far volumes may be off, as shares.
 SPILL = 1e-3
-EXACT = 1e-6
 
 
 @dataclass(frozen=True)
@@ -119,20 +119,7 @@ class _Solids:
     def get(self, place: int) -> tuple[m3.Manifold, int] | None:
         """A part and its number among originals; None where the library does not take it."""
         if place not in self._made:
-            part, number = self._parts[place], m3.Manifold.reserve_ids(1)
-            count = len(part.faces)
-            mesh = m3.Mesh64(
-                # Copies: the library takes no read-only arrays.
-                vert_properties=np.array(part.vertices, order="C"),
-                tri_verts=np.array(part.faces, dtype=np.uint64, order="C"),
-                run_index=np.array([0, 3 * count], dtype=np.uint64),
-                run_original_id=np.array([number], dtype=np.uint32),
-                # One number for each face, or coplanar ones would be joined and divided anew.
-                face_id=np.arange(count, dtype=np.uint64),
-            )
-            solid = m3.Manifold(mesh)
-            is_good = abs(solid.volume() - part.volume) <= EXACT * part.volume
-            self._made[place] = (solid, number) if is_good else None
+            self._made[place] = solid_of(self._parts[place])
         return self._made[place]
 
     def first_fitting(
@@ -178,7 +165,7 @@ class _Solids:
         holes = [peg.shape.socket for peg in foreign]
         joined = m3.Manifold.batch_boolean(bodies, m3.OpType.Add)
         joined = m3.Manifold.batch_boolean([joined, *holes], m3.OpType.Subtract)
-        part = _as_part(self._parts[place], joined, number)
+        part = part_from(self._parts[place], joined, number)
         is_right = abs(part.volume - expected) <= 1e-4 * expected and is_watertight(part.faces)
         return part if is_right else None
 
@@ -186,14 +173,7 @@ class _Solids:
 def _shows(cut: m3.Manifold, number: int, touch: Ints) -> bool:
     """Whether something cut out of a part has surface of it other than the faces `touch`."""
     mesh = cut.to_mesh64()
-    return not np.all(np.isin(_origins(mesh, number), [-1, *touch.tolist()]))
-
-
-def _origins(mesh: m3.Mesh64, number: int) -> Ints:
-    """(F,) int64 the face of the original `number` on which each face lies, −1 for others."""
-    lengths = np.diff(np.asarray(mesh.run_index, dtype=np.int64)) // 3
-    original = np.repeat(np.asarray(mesh.run_original_id, dtype=np.int64), lengths)
-    return np.where(original == number, np.asarray(mesh.face_id, dtype=np.int64), -1)
+    return not np.all(np.isin(face_origins(mesh, number), [-1, *touch.tolist()]))
 
 
 def _block(room: m3.Manifold) -> m3.Manifold:
@@ -201,51 +181,3 @@ def _block(room: m3.Manifold) -> m3.Manifold:
     corners = np.array(room.bounding_box()).reshape(2, 3)
     size = 1.1 * (corners[1] - corners[0])
     return m3.Manifold.cube(size.tolist(), True).translate(corners.mean(axis=0).tolist())
-
-
-def _as_part(part: CompletedPart, solid: m3.Manifold, number: int) -> CompletedPart:
-    """A solid made from a part: the part's own faces first, in their order, then all others."""
-    mesh = solid.to_mesh64()
-    corners = _merged(mesh)
-    face_id = _origins(mesh, number)
-    is_own = (face_id >= 0) & (face_id < len(part.source_faces))
-    own = np.nonzero(is_own)[0]
-    own = own[np.argsort(face_id[own], kind="stable")]
-    points = np.asarray(mesh.vert_properties, dtype=np.float64)[:, :3]
-    kept = _turned_like(points, corners[own], part.vertices[part.faces[face_id[own], 0]])
-    vertices, faces = _compact(points, np.concatenate([kept, corners[~is_own]]))
-    areas = face_areas(vertices, faces)
-    return replace(
-        part,
-        vertices=vertices,
-        faces=faces,
-        source_faces=part.source_faces[face_id[own]],
-        volume=signed_volume(vertices, faces),
-        area=float(areas.sum()),
-        cap_area=float(areas[len(own) :].sum()),
-    )
-
-
-def _merged(mesh: m3.Mesh64) -> Ints:
-    """(F, 3) the faces in terms of vertices of which none has a twin."""
-    place = np.arange(len(mesh.vert_properties))
-    place[np.asarray(mesh.merge_from_vert, dtype=np.int64)] = np.asarray(
-        mesh.merge_to_vert, dtype=np.int64
-    )
-    return np.asarray(place[np.asarray(mesh.tri_verts, dtype=np.int64)])
-
-
-def _turned_like(points: Floats, faces: Ints, firsts: Floats) -> Ints:
-    """The (F, 3) faces, each starting at the corner that lies at its place of (F, 3) `firsts`."""
-    is_first = np.all(points[faces] == firsts[:, None], axis=2)
-    turn = np.argmax(is_first, axis=1)
-    return np.take_along_axis(faces, (turn[:, None] + np.arange(3)) % 3, axis=1)
-
-
-def _compact(vertices: Floats, faces: Ints) -> tuple[Floats, Ints]:
-    """The vertices that faces use, in order of first use, and the faces in terms of them."""
-    used, first, inverse = np.unique(faces, return_index=True, return_inverse=True)
-    order = np.argsort(first)
-    rank = np.empty_like(order)
-    rank[order] = np.arange(len(order))
-    return vertices[used[order]], rank[inverse.reshape(-1, 3)]
