@@ -80,7 +80,9 @@ def smooth_labels(labels: Ints, pairs: Ints, strengths: Floats, rings: int) -> I
     out = labels.copy()
     own = labels[band]
     out[band] = table[own, np.argmax(np.where(table[own] >= 0, fields, -1.0), axis=1)]
-    return out if len(np.unique(out)) == len(np.unique(labels)) else labels
+    is_gone = ~np.isin(labels, out)
+    out[is_gone] = labels[is_gone]
+    return out
 
 
 def _colour_table(labels: Ints, pairs: Ints) -> Ints:

@@ -88,3 +88,27 @@ def test_one_label_stays_as_it_is():
     pairs = grid(3, 3)
 
     assert not smooth_labels(labels, pairs, np.ones(len(pairs)), 2).any()
+
+
+def test_a_label_too_small_to_last_keeps_its_regions_and_the_others_are_smoothed():
+    labels = np.zeros((16, 16), dtype=np.int64)
+    labels[:, 8:] = 1
+    labels[4, 8:10] = 0  # a spur that smoothing shortens
+    labels[12, 3] = 2
+    pairs = grid(16, 16)
+
+    out = smooth_labels(labels.ravel(), pairs, np.ones(len(pairs)), 3).reshape(16, 16)
+
+    assert np.argwhere(out == 2).tolist() == [[12, 3]]
+    assert out[4, 9] == 1
+
+
+def test_many_labels_are_smoothed_as_each_border_alone_is():
+    columns = np.repeat(np.arange(12), 4)
+    labels = np.tile(columns, (12, 1))
+    labels[5, 4:24:4] -= 1  # a tooth at each of five borders
+    pairs = grid(12, 48)
+
+    out = smooth_labels(labels.ravel(), pairs, np.ones(len(pairs)), 2)
+
+    assert np.array_equal(out.reshape(12, 48), np.tile(columns, (12, 1)))
