@@ -88,7 +88,8 @@ export class PartTable {
     const share = Number.isFinite(part.area_percent) ? `${part.area_percent.toFixed(1)}\u2009%` : "–";
     row.cells.name.title = part.included === false ? `${part.name} (left out)` : part.name + (this.hasSizes ? `: ${formatCount(part.faces)} faces, ${share} of the area` : "");
     setText(row.size, this.hasSizes ? part.volume || "–" : formatCount(part.faces));
-    for (const node of [row.below, row.cells.area]) setText(node, this.hasSizes ? part.area || "–" : share);
+    setText(row.cells.area, this.hasSizes ? part.area || "–" : share);
+    setText(row.below, this.hasSizes ? part.area || "–" : "");
     row.root.classList.toggle("pv-left-out", part.included === false);
     this.#fillClosure(row, part);
     row.eye.setAttribute("aria-label", `Show ${part.name}`);
