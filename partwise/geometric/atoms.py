@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from partwise.geometric.graph import RegionGraph, Surface, smooth_over_graph
-from partwise.geometric.visibility import mutual_views, surface_scene
+from partwise.geometric.graph import RegionGraph, smooth_over_graph
+from partwise.geometric.visibility import SurfaceScene, mutual_views
 from partwise.geometry.labels import sum_by_group
 from partwise.geometry.topology import Floats, Ints
 
@@ -47,11 +47,14 @@ UPPER = np.triu_indices(3)
 
 @dataclass(frozen=True)
 class Measures:
-    """What is measured on each region before atoms are made; all lengths in object sizes.
+    """What is measured on each region before atoms are made; lengths in object sizes.
 
-    thickness: (N,) float64, positive. places: (N, C) float64, the embedding. body: (N,) int64.
+    rays: the surface. size: the object's, in mesh units. thickness: (N,) float64, positive.
+    places: (N, C) float64, the embedding. body: (N,) int64.
     """
 
+    rays: SurfaceScene
+    size: float
     thickness: Floats
     places: Floats
     body: Ints
@@ -81,15 +84,13 @@ class Atoms:
         return len(self.sums)
 
 
-def measure_atoms(
-    surface: Surface, graph: RegionGraph, atoms: Ints, measures: Measures, joins: Ints
-) -> Atoms:
+def measure_atoms(graph: RegionGraph, atoms: Ints, measures: Measures, joins: Ints) -> Atoms:
     """Add up what is known of the regions of each atom.
 
     graph: of regions, lengths in mesh units. atoms: (N,) int64 0 … A−1. joins: (J, 2) int64 pairs
     of regions that hold the atoms together, across bodies too.
     """
-    size = float(np.sqrt(np.linalg.norm(surface.crosses, axis=1).sum() / 2)) or 1.0
+    size = measures.size
     middle = (graph.centroids * graph.areas[:, None]).sum(axis=0)
     points = (graph.centroids - middle) / size
     hollows = _hollows(graph, points)
@@ -98,7 +99,7 @@ def measure_atoms(
     borders = np.zeros((count, count, BORDER_COUNT))
     _add_borders(borders, graph, atoms, _border_columns(graph, points, hollows, measures, size))
     _add_contacts(borders, points, atoms, measures.body, joins)
-    views, tries, convexity = _views(surface, graph, atoms, count)
+    views, tries, convexity = _views(measures.rays, graph, atoms, count)
     return Atoms(sums, borders, views, tries, int(measures.body.max()) + 1, convexity)
 
 
@@ -194,10 +195,10 @@ def _near_other_bodies(points: Floats, body: Ints) -> tuple[Ints, Floats]:
 
 
 def _views(
-    surface: Surface, graph: RegionGraph, atoms: Ints, count: int
+    rays: SurfaceScene, graph: RegionGraph, atoms: Ints, count: int
 ) -> tuple[Floats, Floats, float]:
     """Lines of sight that are free and that were tried, by pairs of atoms; the convexity."""
-    scene, low, size = surface_scene(surface.vertices, surface.faces)
+    scene, low, size = rays
     sample = spread_members(atoms, VIEW_SAMPLES)
     points = (graph.centroids[sample] - low) / size
     sees, convexity = mutual_views(scene, points, graph.normals[sample])

@@ -34,6 +34,7 @@ from partwise.geometric.merge_tree import (
 from partwise.geometric.shape_diameter import shape_diameters
 from partwise.geometric.simplify import patch_groups, polygon_groups, sliver_groups
 from partwise.geometric.spectral import conductances, spectral_modes
+from partwise.geometric.visibility import surface_scene
 from partwise.geometry.labels import sum_by_group
 from partwise.geometry.topology import Floats, Ints
 
@@ -86,7 +87,7 @@ def cut_to_pieces(
         region_atoms = tree.cut_to(ATOM_COUNT)
         count = int(region_atoms.max()) + 1
         held = tree.joins[tree.leaf_count - count :]
-        atoms = measure_atoms(surface, graph, region_atoms, measures, held)
+        atoms = measure_atoms(graph, region_atoms, measures, held)
     first = np.unique(region_atoms, return_index=True)[1]
     atom_nodes = None if nodes is None else nodes[first]
     return Pieces(fine_groups, fine, regions, graph, tree, region_atoms, atoms, atom_nodes)
@@ -132,7 +133,8 @@ def _grow_pieces(
     body = graph_bodies(graph)
     size = _object_size(surface)
     with clock.stage("Measuring thickness", 0.3):
-        thickness = shape_diameters(surface, graph)
+        rays = surface_scene(surface.vertices, surface.faces)
+        thickness = shape_diameters(rays, graph)
     with clock.stage("Finding boundaries", 0.5):
         columns = _embed(graph, body, thickness, size, seed)
     with clock.stage("Merging regions", 0.65):
@@ -149,7 +151,7 @@ def _grow_pieces(
         np.concatenate([merging.joins, joins.joins]),
         np.concatenate([heights, joins.heights]),
     )
-    return tree, Measures(thickness / size, columns[:, :MODES], body)
+    return tree, Measures(rays, size, thickness / size, columns[:, :MODES], body)
 
 
 def _embed(graph: RegionGraph, body: Ints, thickness: Floats, size: float, seed: int) -> Floats:

@@ -5,10 +5,10 @@ inward normal, outliers dropped, the rest averaged.
 """
 
 import numpy as np
-from embreex.mesh_construction import TriangleMesh
 from embreex.rtcore_scene import EmbreeScene
 
-from partwise.geometric.graph import RegionGraph, Surface, smooth_over_graph
+from partwise.geometric.graph import RegionGraph, smooth_over_graph
+from partwise.geometric.visibility import SurfaceScene
 from partwise.geometry.topology import Floats
 
 RAY_COUNT = 24
@@ -16,16 +16,12 @@ CONE_HALF_ANGLE = np.deg2rad(50.0)
 CHUNK = 20_000
 
 
-def shape_diameters(surface: Surface, graph: RegionGraph) -> Floats:
+def shape_diameters(rays: SurfaceScene, graph: RegionGraph) -> Floats:
     """(N,) float64 thickness under each region, in mesh units; positive.
 
     Where no ray hits anything (open sheets), the value spreads from the neighbours.
     """
-    low = surface.vertices.min(axis=0)
-    size = max(float(np.ptp(surface.vertices, axis=0).max()), 1e-30)
-    scene = EmbreeScene()
-    corners = ((surface.vertices - low) / size).astype(np.float32)[surface.faces]
-    TriangleMesh(scene, np.ascontiguousarray(corners))
+    scene, low, size = rays
     measured = [
         _measure(scene, (graph.centroids[at] - low) / size, graph.normals[at])
         for at in np.array_split(np.arange(graph.count), max(graph.count // CHUNK, 1))

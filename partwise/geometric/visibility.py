@@ -4,6 +4,8 @@ Places of one convex part do, places of different parts mostly do not: weak conv
 Goren and Cohen-Or (2013) and van Kaick and others (2014) use it to find parts.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 from embreex.mesh_construction import TriangleMesh
 from embreex.rtcore_scene import EmbreeScene
@@ -15,14 +17,22 @@ BACK_OFF = 1e-4  # of the size: how far inside the surface a line of sight start
 CHUNK = 200_000
 
 
-def surface_scene(vertices: Floats, faces: Ints) -> tuple[EmbreeScene, Floats, float]:
-    """A scene for rays in a unit box, the (3,) lowest corner and the size of the mesh."""
+class SurfaceScene(NamedTuple):
+    """A mesh for rays, in a unit box. low: (3,) float64 lowest corner; size: of the mesh."""
+
+    scene: EmbreeScene
+    low: Floats
+    size: float
+
+
+def surface_scene(vertices: Floats, faces: Ints) -> SurfaceScene:
+    """The scene of a mesh; takes a second for a million faces, so make it once."""
     low = vertices.min(axis=0)
     size = max(float(np.ptp(vertices, axis=0).max()), 1e-30)
     scene = EmbreeScene()
     corners = ((vertices - low) / size).astype(np.float32)[faces]
     TriangleMesh(scene, np.ascontiguousarray(corners))
-    return scene, low, size
+    return SurfaceScene(scene, low, size)
 
 
 def mutual_views(

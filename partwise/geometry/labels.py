@@ -67,8 +67,7 @@ def smooth_labels(labels: Ints, pairs: Ints, strengths: Floats, rings: int) -> I
     link = coo_matrix((weights, (ends[:, 0], ends[:, 1])), shape=(count, count)).tocsr()
     link = (link + link.T).astype(np.float32)
     degree = np.maximum(np.asarray(link.sum(axis=1)).ravel(), 1e-30)
-    table = _colour_table(labels, pairs)
-    colour = np.argmax(table == np.arange(len(table))[:, None], axis=1)
+    colour, table = _colours(labels, pairs)
     fields = np.zeros((count, table.shape[1]), dtype=np.float32)
     fields[np.arange(count), colour[labels[band]]] = 1.0
     is_fixed = ~_band(labels, pairs, max(rings - 1, 1))[band]
@@ -85,8 +84,9 @@ def smooth_labels(labels: Ints, pairs: Ints, strengths: Floats, rings: int) -> I
     return out
 
 
-def _colour_table(labels: Ints, pairs: Ints) -> Ints:
-    """(K, C) int64 which label each of C colours stands for, seen from each label; −1 = none.
+def _colours(labels: Ints, pairs: Ints) -> tuple[Ints, Ints]:
+    """(K,) int64 colour of each label, and (K, C) int64 which label each of C colours stands for,
+    seen from each label; −1 = none.
 
     No two labels that a label borders, nor itself and one of them, have a colour in common, so a
     few fields do for many labels.
@@ -105,7 +105,7 @@ def _colour_table(labels: Ints, pairs: Ints) -> Ints:
         colour[label] = next(c for c in range(count) if c not in taken)
     table = np.full((count, int(colour.max()) + 1), -1, dtype=np.int64)
     table[rows, colour[columns]] = columns
-    return table
+    return colour, table
 
 
 def _band(labels: Ints, pairs: Ints, rings: int) -> NDArray[np.bool_]:
