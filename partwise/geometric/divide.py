@@ -12,6 +12,7 @@ import numpy as np
 
 from partwise.geometric.cells import cell_surface
 from partwise.geometric.solid_bodies import body_of_faces, body_volumes
+from partwise.geometric.solids import face_origins, merged_faces, to_solid
 from partwise.geometry.closest import triangle_crosses
 from partwise.geometry.crossings import crossing_pairs
 from partwise.geometry.topology import Floats, Ints, components_of_pairs
@@ -73,7 +74,7 @@ def divide_by_cells(points: Floats, surfaces: Mapping[int, Ints]) -> dict[int, P
 def _divided(points: Floats, faces: Ints, label: Ints, chosen: Ints) -> dict[int, Piece] | None:
     """Pieces by label of the solid that the chosen faces enclose; None where they do not."""
     name = m3.Manifold.reserve_ids(1)
-    solid = to_manifold(points, faces[chosen], name)
+    solid = to_solid(points, faces[chosen], name)
     tangled = np.unique(crossing_pairs(points, faces[chosen]))
     if solid is None or len(tangled) > MOST_TANGLED * len(chosen):
         return None
@@ -103,7 +104,7 @@ def _cut(
     while len(todo) > 1:
         i = todo.pop(0)
         cell = cell_surface(sides[i], np.concatenate([sides[j] for j in todo]), resolution)
-        cutter = to_manifold(*cell, m3.Manifold.reserve_ids(1))
+        cutter = to_solid(*cell, m3.Manifold.reserve_ids(1))
         if cutter is None:
             return None
         parts[i], solid = _without_crumbs(*solid.split(cutter))
@@ -131,30 +132,12 @@ def joined_bodies(points: Floats, faces: Ints) -> Piece | None:
         return None
     names = [m3.Manifold.reserve_ids(1) for _ in range(count)]
     members = [np.nonzero(body == i)[0] for i in range(count)]
-    solids = [
-        to_manifold(points, faces[own], name) for own, name in zip(members, names, strict=True)
-    ]
+    solids = [to_solid(points, faces[own], name) for own, name in zip(members, names, strict=True)]
     known = [solid for solid in solids if solid is not None]
     if len(known) < count:
         return None
     union = m3.Manifold.batch_boolean(known, m3.OpType.Add)
     return _traced(union, dict(zip(names, members, strict=True)))
-
-
-def to_manifold(points: Floats, faces: Ints, name: int) -> m3.Manifold | None:
-    """A solid whose face i has the id i; None where the faces are not closed and oriented."""
-    if not len(faces):
-        return None
-    used, corners = np.unique(faces, return_inverse=True)
-    mesh = m3.Mesh64(
-        vert_properties=np.ascontiguousarray(points[used]),
-        tri_verts=np.ascontiguousarray(corners.reshape(-1, 3), dtype=np.uint64),
-        run_index=np.array([0, 3 * len(faces)], dtype=np.uint64),
-        run_original_id=np.array([name], dtype=np.uint32),
-        face_id=np.arange(len(faces), dtype=np.uint64),
-    )
-    solid = m3.Manifold(mesh)
-    return None if solid.status() != m3.Error.NoError or solid.is_empty() else solid
 
 
 def _without_crumbs(part: m3.Manifold, rest: m3.Manifold) -> tuple[m3.Manifold, m3.Manifold]:
@@ -179,17 +162,11 @@ def _union(solids: list[m3.Manifold]) -> m3.Manifold:
 def _traced(solid: m3.Manifold, members: Mapping[int, Ints]) -> Piece:
     """The faces of a boolean's result. members: by name, what each face id stands for."""
     mesh = solid.to_mesh64()
-    place = np.arange(len(mesh.vert_properties))
-    place[np.asarray(mesh.merge_from_vert, dtype=np.int64)] = np.asarray(
-        mesh.merge_to_vert, dtype=np.int64
-    )
-    faces = place[np.asarray(mesh.tri_verts, dtype=np.int64).reshape(-1, 3)]
-    lengths = np.diff(np.asarray(mesh.run_index, dtype=np.int64)) // 3
-    owner = np.repeat(np.asarray(mesh.run_original_id, dtype=np.int64), lengths)
-    face_id = np.asarray(mesh.face_id, dtype=np.int64)
+    faces = merged_faces(mesh)
     source = np.full(len(faces), -1, dtype=np.int64)
     for name, ids in members.items():
-        is_named = owner == name
+        face_id = face_origins(mesh, name)
+        is_named = face_id >= 0
         source[is_named] = ids[face_id[is_named]]
     return Piece(np.asarray(mesh.vert_properties, dtype=np.float64)[:, :3], faces, source)
 

@@ -17,19 +17,32 @@ EXACT = 1e-6  # how far a solid's volume may be from its part's, as a share
 
 def solid_of(part: CompletedPart) -> tuple[m3.Manifold, int] | None:
     """A closed part and its number among originals; None where the library does not take it."""
-    number, count = m3.Manifold.reserve_ids(1), len(part.faces)
-    mesh = m3.Mesh64(
-        # Copies: the library takes no read-only arrays.
-        vert_properties=np.array(part.vertices, order="C"),
-        tri_verts=np.array(part.faces, dtype=np.uint64, order="C"),
-        run_index=np.array([0, 3 * count], dtype=np.uint64),
-        run_original_id=np.array([number], dtype=np.uint32),
-        # One number for each face, or coplanar ones would be joined and divided anew.
-        face_id=np.arange(count, dtype=np.uint64),
-    )
-    solid = m3.Manifold(mesh)
+    number = m3.Manifold.reserve_ids(1)
+    solid = to_solid(part.vertices, part.faces, number)
+    if solid is None:
+        return None
     is_good = abs(solid.volume() - part.volume) <= EXACT * part.volume
     return (solid, number) if is_good else None
+
+
+def to_solid(points: Floats, faces: Ints, number: int) -> m3.Manifold | None:
+    """A solid known by a reserved number, whose face i has the id i.
+
+    points: (V, 3) float64. faces: (F, 3) int64. None where they are not closed and oriented.
+    """
+    if not len(faces):
+        return None
+    used, corners = np.unique(faces, return_inverse=True)
+    mesh = m3.Mesh64(
+        vert_properties=np.ascontiguousarray(points[used]),
+        tri_verts=np.ascontiguousarray(corners.reshape(-1, 3), dtype=np.uint64),
+        run_index=np.array([0, 3 * len(faces)], dtype=np.uint64),
+        run_original_id=np.array([number], dtype=np.uint32),
+        # One id for each face, or coplanar ones would be joined and divided anew.
+        face_id=np.arange(len(faces), dtype=np.uint64),
+    )
+    solid = m3.Manifold(mesh)
+    return None if solid.status() != m3.Error.NoError or solid.is_empty() else solid
 
 
 def face_origins(mesh: m3.Mesh64, number: int) -> Ints:
@@ -42,7 +55,7 @@ def face_origins(mesh: m3.Mesh64, number: int) -> Ints:
 def part_from(part: CompletedPart, solid: m3.Manifold, number: int) -> CompletedPart:
     """A solid made from a part: the part's own faces first, in their order, then all others."""
     mesh = solid.to_mesh64()
-    corners = _merged(mesh)
+    corners = merged_faces(mesh)
     face_id = face_origins(mesh, number)
     is_own = (face_id >= 0) & (face_id < len(part.source_faces))
     own = np.nonzero(is_own)[0]
@@ -62,7 +75,7 @@ def part_from(part: CompletedPart, solid: m3.Manifold, number: int) -> Completed
     )
 
 
-def _merged(mesh: m3.Mesh64) -> Ints:
+def merged_faces(mesh: m3.Mesh64) -> Ints:
     """(F, 3) the faces in terms of vertices of which none has a twin."""
     place = np.arange(len(mesh.vert_properties))
     place[np.asarray(mesh.merge_from_vert, dtype=np.int64)] = np.asarray(
