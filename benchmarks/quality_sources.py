@@ -12,7 +12,7 @@ from partwise.core.errors import ConfigError
 from partwise.geometry.limits import MeshLimits
 from partwise.geometry.mesh_io import SourceMesh, parse_mesh
 from partwise.geometry.topology import Floats, Ints, weld
-from scripts.assemblies import HELD_OUT, Labelled, fused_surface, joined_surface, make_assembly
+from scripts.assemblies import UNSEEN, Labelled, fused_surface, joined_surface, make_assembly
 
 FIRST_SEED = 9000  # far from the seeds that the scorer was trained on
 
@@ -102,8 +102,8 @@ def assemblies(count: int, families: list[str]) -> list[Case]:
 
 
 def unseen_families() -> list[str]:
-    """The families that the scorer's training keeps out."""
-    return sorted(HELD_OUT)
+    """The families that the scorer never learns from."""
+    return sorted(UNSEEN)
 
 
 def spread(cases: list[Case], most: int) -> list[Case]:

@@ -7,6 +7,8 @@ import pytest
 
 from scripts.assemblies import (
     FAMILIES,
+    LEARNED,
+    UNSEEN,
     Fusing,
     Labelled,
     fused_surface,
@@ -40,6 +42,12 @@ def test_there_are_many_families_each_named_once() -> None:
     assert len(set(FAMILIES)) == len(FAMILIES) >= 30
 
 
+def test_a_family_is_either_learned_from_or_kept_to_judge() -> None:
+    assert set(LEARNED).isdisjoint(UNSEEN)
+    assert set(LEARNED) | set(UNSEEN) == set(FAMILIES)
+    assert len(UNSEEN) >= 12
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_family_joins_into_two_or_more_visible_parts(family: str) -> None:
     surface = joined_surface(make_assembly(family, 3))
@@ -54,7 +62,7 @@ def test_every_family_joins_into_two_or_more_visible_parts(family: str) -> None:
     assert shares.min() >= 0.003
 
 
-@pytest.mark.parametrize("family", ["car", "figure", "chest", "teapot", "hybrid"])
+@pytest.mark.parametrize("family", ["car", "figure", "chest", "teapot", "hybrid", *UNSEEN])
 def test_meshes_of_solids_are_closed_outward_and_where_their_fields_are_zero(family: str) -> None:
     for solid in _solids(family, 5):
         vertices, faces = solid.vertices, solid.faces

@@ -8,7 +8,7 @@ import zlib
 
 import numpy as np
 
-from scripts.assemblies.families import BUILDERS
+from scripts.assemblies import families
 from scripts.assemblies.kit import Kit
 from scripts.assemblies.surface import (
     Assembly,
@@ -20,7 +20,8 @@ from scripts.assemblies.surface import (
 
 __all__ = [
     "FAMILIES",
-    "HELD_OUT",
+    "LEARNED",
+    "UNSEEN",
     "Assembly",
     "Fusing",
     "Labelled",
@@ -29,8 +30,10 @@ __all__ = [
     "make_assembly",
 ]
 
-FAMILIES: tuple[str, ...] = tuple(BUILDERS)
-HELD_OUT = frozenset(FAMILIES[::5])  # never learned from, so that what is learned can be judged
+LEARNED: tuple[str, ...] = tuple(families.BUILDERS)
+UNSEEN: tuple[str, ...] = tuple(families.UNSEEN)  # never learned from: they judge what is learned
+FAMILIES: tuple[str, ...] = LEARNED + UNSEEN
+BUILDERS = families.BUILDERS | families.UNSEEN
 
 
 def make_assembly(family: str, seed: int) -> Assembly:

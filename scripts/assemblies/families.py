@@ -1,4 +1,4 @@
-"""The families by name."""
+"""The families by name: those that the scorer may learn from, and those that only judge it."""
 
 from collections.abc import Callable
 
@@ -13,6 +13,10 @@ from scripts.assemblies import (
     meals,
     places,
     tools,
+    unseen_creatures,
+    unseen_culture,
+    unseen_homes,
+    unseen_machines,
     vehicles,
     weapons,
 )
@@ -81,5 +85,23 @@ BUILDERS: dict[str, Callable[[Kit], list[Part]]] = {
         tools.glasses,
         furniture.sofa,
         tools.pliers,
+    )
+}
+
+UNSEEN: dict[str, Callable[[Kit], list[Part]]] = {
+    build.__name__: build
+    for build in (
+        unseen_homes.coffee_machine,
+        unseen_creatures.dragon,
+        unseen_machines.drone,
+        unseen_culture.drums,
+        unseen_homes.sewing_machine,
+        unseen_creatures.armadillo,
+        unseen_machines.tank,
+        unseen_culture.helmet,
+        unseen_homes.vacuum,
+        unseen_machines.wheelchair,
+        unseen_machines.satellite,
+        unseen_culture.umbrella,
     )
 }
