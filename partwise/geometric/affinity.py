@@ -45,7 +45,9 @@ class PiecePairs:
     is_alive: (A,) bool.
     """
 
-    SIGHT = 40  # the feature that says how freely two see each other, as a logarithm
+    # Features: free shares of the lines of sight between two and within each; how freely two see
+    # each other against how freely each sees itself, as a logarithm.
+    SEEN, SIGHT = slice(37, 40), 40
 
     def __init__(self, atoms: Atoms) -> None:
         self.sums, self.borders = atoms.sums.copy(), atoms.borders.copy()
@@ -82,8 +84,10 @@ class PiecePairs:
         the group that stays and the one that goes.
         """
         costs = np.full(self.tries.shape, np.inf)
-        for piece in range(len(costs)):
-            self._quote(costs, piece, price)
+        is_near = (self.borders[:, :, LENGTH] > 0) | (self.borders[:, :, CONTACT] > 0)
+        one, other = np.nonzero(np.triu(is_near, 1))
+        if len(one):
+            costs[one, other] = costs[other, one] = price(one, other)
         paid: list[float] = []
         while True:
             kept, gone = divmod(int(np.argmin(costs)), len(costs))

@@ -2,7 +2,8 @@
 
 Within a body Ward's price in the embedding is weighted by what the border looks like: pieces that
 meet in a crease, or that do not see each other through the inside, are dear to join. Between
-bodies a small learned scorer says how likely both belong to one part.
+bodies size, distance and sight make the price. A small learned scorer adds to both how likely the
+two belong to different parts.
 """
 
 from dataclasses import replace
@@ -28,10 +29,10 @@ from partwise.geometry.topology import Floats, Ints, components_of_pairs
 
 TINY = 1e-12
 THICKNESS = 0.1
-CREASE, CREASE_TURN = 0.5, 0.5  # how much a crease counts, and the radians at which it is sharp
+CREASE, CREASE_TURN = 0.7, 0.5  # how much a crease counts, and the radians at which it is sharp
 BLINDNESS = 0.25
 BODY_STEP, GAP_PRICE, BODY_BLINDNESS = 6.0, 10.0, 0.5
-SCORE_SHARE = 0.6
+PIECE_SHARE, BODY_SHARE = 0.3, 1.5  # what the learned log-odds count within and between bodies
 BODY_SHIFT = -2.0  # from the scale of prices between bodies to that within them
 MANY_BODIES = 5.0
 WHOLE_BODY = -6.0  # who made several bodies has already cut, more or less, where parts meet
@@ -48,7 +49,7 @@ def grow_tree(atoms: Atoms, scorer: PartScorer, nodes: Ints | None) -> MergeTree
     whole = WHOLE_BODY * diversity(atoms)
     if nodes is not None:
         whole += SAME_NODE
-    joins, costs = _join_pieces(atoms)
+    joins, costs = _join_pieces(atoms, scorer)
     heights = _risen(atoms.count, joins, costs + whole)
     inner = np.full(int(body.max()) + 1, -np.inf)
     np.maximum.at(inner, body[joins[:, 0]], heights)
@@ -78,21 +79,32 @@ def _risen(count: int, joins: Ints, costs: Floats) -> Floats:
     return risen_heights(count, joins, costs - low) + low
 
 
-def _join_pieces(atoms: Atoms) -> tuple[Ints, Floats]:
-    """Merges within bodies: (M, 2) int64 atoms and (M,) float64 prices, in order."""
+def lone_bodies(atoms: Atoms) -> Atoms:
+    """The atoms without the contacts between bodies, so that only pieces of one body merge."""
     borders = atoms.borders.copy()
     borders[:, :, [CONTACT, GAP]] = 0.0
-    pairs = PiecePairs(replace(atoms, borders=borders))
+    return replace(atoms, borders=borders)
+
+
+def _join_pieces(atoms: Atoms, scorer: PartScorer) -> tuple[Ints, Floats]:
+    """Merges within bodies: (M, 2) int64 atoms and (M,) float64 prices, in order."""
+    pairs = PiecePairs(lone_bodies(atoms))
     joins: list[tuple[int, int]] = []
-    costs = pairs.join_all(
-        lambda one, other: _piece_prices(pairs, one, other),
-        lambda kept, gone: joins.append((kept, gone)),
-    )
+
+    def price(one: Ints, other: Ints) -> Floats:
+        features = pairs.features(one, other)
+        learned = scorer.pieces.differ(features)
+        return piece_prices(pairs, features, one, other) + PIECE_SHARE * learned
+
+    costs = pairs.join_all(price, lambda kept, gone: joins.append((kept, gone)))
     return np.array(joins, dtype=np.int64).reshape(-1, 2), np.array(costs)
 
 
-def _piece_prices(pairs: PiecePairs, one: Ints, other: Ints) -> Floats:
-    """(n,) logarithms of the prices of joining neighbours of one body."""
+def piece_prices(pairs: PiecePairs, features: Floats, one: Ints, other: Ints) -> Floats:
+    """(n,) logarithms of the prices of joining neighbours of one body, by shape alone.
+
+    features: (n, FEATURE_COUNT) float64 of the pairs.
+    """
     a, b, border = pairs.sums[one], pairs.sums[other], pairs.borders[one, other]
     area, areas = a[:, AREA], b[:, AREA]
     step = a[:, PLACE] / area[:, None] - b[:, PLACE] / areas[:, None]
@@ -101,14 +113,15 @@ def _piece_prices(pairs: PiecePairs, one: Ints, other: Ints) -> Floats:
     apart = (step**2).sum(axis=1) + THICKNESS * thicker**2 + 1e-4
     crease = border[:, CONCAVE] / np.maximum(border[:, LENGTH], TINY)
     price = np.log(ward) + np.log(apart) + CREASE * np.tanh(crease / CREASE_TURN)
-    return np.asarray(price - BLINDNESS * _sight(pairs, one, other))
+    return np.asarray(price - BLINDNESS * _sight(features[:, pairs.SEEN]))
 
 
-def _sight(pairs: PiecePairs, one: Ints, other: Ints) -> Floats:
-    """(n,) logarithm of how freely two see each other, against how freely each sees itself."""
-    between, own, others = (
-        pairs.share_seen(a, b) for a, b in ((one, other), (one, one), (other, other))
-    )
+def _sight(seen: Floats) -> Floats:
+    """(n,) logarithm of how freely two see each other, against how freely each sees itself.
+
+    seen: (n, 3) shares of the lines of sight between the two, and within each, that are free.
+    """
+    between, own, others = seen.T
     reference = np.sqrt(np.maximum(own, 0.05) * np.maximum(others, 0.05))
     return np.asarray(np.clip(np.log(np.maximum(between, 0.02) / reference), -4.0, 2.0))
 
@@ -158,7 +171,7 @@ def _join_bodies(
     def price(one: Ints, other: Ints) -> Floats:
         features = pairs.features(one, other)
         prices = body_prices(pairs, features, one, other) + BODY_SHIFT
-        prices += SCORE_SHARE * scorer.differ(features)
+        prices += BODY_SHARE * scorer.bodies.differ(features)
         if node is not None:
             prices += np.where(node[one] == node[other], SAME_NODE, OTHER_NODE)
         return prices

@@ -1,67 +1,61 @@
-"""How many parts: which cut of the tree looks best, and which when fewer or more are wanted."""
+"""How many parts: which cut of the tree looks best, and which when fewer or more are wanted.
+
+People stop cutting at a price that depends on the surface: smooth ones are cut finely, those full
+of sharp grooves, put together from many bodies, coarsely. The best cut is one of about that price
+that stands out: what it refuses to join is much dearer than what it joins.
+"""
 
 import numpy as np
 
 from partwise.geometric.agglomerate import diversity
-from partwise.geometric.atoms import Atoms
+from partwise.geometric.atoms import IS_STRONGER, LENGTH, Atoms
 from partwise.geometric.merge_tree import MergeTree
-from partwise.geometric.scorer import PartScorer
 from partwise.geometry.labels import sum_by_group
 from partwise.geometry.topology import Floats, Ints
 
 MOST_JUDGED = 24  # cuts into more parts are all taken to look like this one
-# The logarithm of the price at which people tend to stop cutting one surface, and several bodies.
-USUAL_PRICE, USUAL_BODY_PRICE = -1.75, -1.5
+# The logarithm of the price at which people tend to stop cutting: a smooth surface, one full of
+# grooves, and several bodies.
+SMOOTH_PRICE, GROOVED_PRICE, BODIES_PRICE = -2.2, -0.3, -0.6
+GROOVES = (0.03, 0.05)  # share of borders that are sharp grooves: of smooth surfaces, of grooved
+REACH = 3.0  # prices farther than this from the usual one all count alike
+CLEARNESS = 0.7
 TINY_NODE = 0.002  # of the area
 CONVEX = 0.98  # share of lines of sight that are free: above, an object is one part
-STRICTNESS, RULE_SHARE, MOST_DROP = 0.4, 0.1, 3.0
 RANGE = 3.6  # from detail 0 to 1 the number of parts grows by exp(RANGE)
-NEARNESS = 1.0
+NEARNESS = 10.0
 
 
-def cut_features(tree: MergeTree, areas: Floats) -> Floats:
-    """(J, 8) float64 what the cuts into least, least + 1, … parts look like, finest last.
-
-    areas: (N,) float64 of the leaves. The logarithm of the number of parts; the heights of the last
-    merge refused and of the first one made, their difference, and those on both sides of it; the
-    logarithm of the smallest part's share; how evenly the area is shared out.
-    """
-    least = tree.leaf_count - len(tree.joins)
-    most = max(min(tree.leaf_count, MOST_JUDGED), least)
-    top = tree.heights[::-1]
-    first = top[0] + 1.0 if len(top) else 1.0
-    heights = np.concatenate([[first], top, [-12.0, -12.0]])
-    heights = np.maximum(heights, -12.0)
-    rows = []
-    for count in range(least, most + 1):
-        i = count - least
-        share = sum_by_group(tree.cut_to(count), areas, count)
-        share = share / share.sum()
-        entropy = -float((share * np.log(np.maximum(share, 1e-12))).sum())
-        refused, made = heights[i], heights[i + 1]
-        before = heights[max(i - 1, 0)] - refused
-        after = made - heights[min(i + 2, len(heights) - 1)]
-        smallest = np.log(share.min() + 1e-6)
-        log_count = np.log(count)
-        rows.append(
-            [log_count, refused, made, refused - made, before, after, smallest, entropy - log_count]
-        )
-    return np.array(rows)
+def usual_price(atoms: Atoms) -> float:
+    """The logarithm of the price at which people would stop cutting this object."""
+    low, high = GROOVES
+    grooved = float(np.clip((groove_share(atoms) - low) / (high - low), 0.0, 1.0))
+    price = SMOOTH_PRICE + (GROOVED_PRICE - SMOOTH_PRICE) * grooved
+    return price + (BODIES_PRICE - price) * diversity(atoms)
 
 
-def cut_scores(tree: MergeTree, areas: Floats, atoms: Atoms, scorer: PartScorer) -> Floats:
-    """(J,) how good the cuts of `cut_features` look: as learned, and by where people stop.
+def groove_share(atoms: Atoms) -> float:
+    """Share, by length, of the borders between atoms that turn in sharply; 0 without borders."""
+    length, sharp = atoms.borders[:, :, [LENGTH, IS_STRONGER]].sum(axis=(0, 1))
+    return float(sharp / length) if length > 0 else 0.0
 
-    areas: (N,) of the leaves; atoms: of the whole object. A convex object is best left whole.
+
+def cut_scores(tree: MergeTree, atoms: Atoms) -> Floats:
+    """(J,) float64 how good the cuts into least, least + 1, … parts look, finest last.
+
+    tree: over the atoms, or over the same and finer ones. A convex object is best left whole.
     """
     if atoms.convexity >= CONVEX:
         return np.array([0.0, -1.0])[: tree.leaf_count]
-    features = cut_features(tree, areas)
-    price = USUAL_PRICE + (USUAL_BODY_PRICE - USUAL_PRICE) * diversity(atoms)
-    log_count, refused, made, drop = features[:, :4].T
-    clear = np.where(log_count == 0, 0.0, np.minimum(drop, MOST_DROP))
-    usual = clear - STRICTNESS * ((refused + made) / 2 - price) ** 2
-    return np.asarray(scorer.quality(features) + RULE_SHARE * usual)
+    least = tree.leaf_count - len(tree.joins)
+    most = max(min(tree.leaf_count, MOST_JUDGED), least)
+    usual = usual_price(atoms)
+    heights = np.clip(tree.heights[::-1], usual - REACH, usual + REACH)
+    top = heights[0] if len(heights) else usual
+    heights = np.concatenate([[top], heights, [usual - REACH]])
+    at = np.arange(most - least + 1)
+    refused, made = heights[at], heights[at + 1]
+    return np.asarray(CLEARNESS * (refused - made) - ((refused + made) / 2 - usual) ** 2)
 
 
 def node_scores(tree: MergeTree, areas: Floats, nodes: Ints) -> Floats:

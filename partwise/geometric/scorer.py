@@ -1,8 +1,8 @@
-"""The learned part of the built-in engine: two small functions, fitted to made-up assemblies.
+"""The learned part of the built-in engine: whether two neighbours belong to different parts.
 
-One says how likely two bodies belong to different parts, the other how good a cut into K parts
-looks. `scripts/train_scorer.py` makes their numbers from labelled objects that the project makes
-itself; nothing else was learned from. A few kilobytes, numpy alone.
+Two committees of small perceptrons, one for pieces of a body and one for whole bodies, fitted to
+made-up assemblies: `scripts/train_scorer.py` makes their numbers from labelled objects that the
+project makes itself; nothing else was learned from. Some kilobytes, numpy alone.
 """
 
 from dataclasses import dataclass
@@ -15,6 +15,9 @@ from partwise.geometry.topology import Floats
 
 FILE = Path(__file__).with_name("part_scorer.npz")
 CLIP = 5.0
+MOST_ODDS = 4.0  # no committee is surer than this, in log-odds
+
+Layers = tuple[tuple[Floats, Floats], ...]
 
 
 @dataclass(frozen=True)
@@ -31,52 +34,71 @@ class Standard:
 
 
 @dataclass(frozen=True)
-class PartScorer:
-    """The numbers of both functions.
+class Committee:
+    """Perceptrons fitted alike from different starts, whose log-odds are averaged.
 
-    pair, layers: a perceptron on the features of two bodies: (weights, bias) of each layer. count,
-    weights: a quadratic form in the features of a cut (`part_count.cut_features`).
+    members: for each perceptron the (weights, bias) of each layer, SiLU between them.
     """
 
-    pair: Standard
-    layers: tuple[tuple[Floats, Floats], ...]
-    count: Standard
-    weights: Floats
+    standard: Standard
+    members: tuple[Layers, ...]
 
     def differ(self, features: Floats) -> Floats:
-        """(n,) log-odds that the two of each pair belong to different parts.
+        """(n,) log-odds that the two of each pair belong to different parts, ±`MOST_ODDS`.
 
-        features: (n, FEATURE_COUNT) float64 of `affinity.Pieces`.
+        features: (n, FEATURE_COUNT) float64 of `affinity.PiecePairs`.
         """
-        values = self.pair(features)
-        for weights, bias in self.layers[:-1]:
-            values = values @ weights + bias
-            values = values / (1.0 + np.exp(-values))
-        weights, bias = self.layers[-1]
-        return np.asarray((values @ weights + bias)[:, 0])
-
-    def quality(self, features: Floats) -> Floats:
-        """(n,) how good each cut looks, 1 for the best of its object; (n, C) float64 features."""
-        return np.asarray(quadratic(self.count(features)) @ self.weights)
+        values = self.standard(features)
+        odds = np.mean([_odds(layers, values) for layers in self.members], axis=0)
+        return np.asarray(np.clip(odds, -MOST_ODDS, MOST_ODDS))
 
 
-def quadratic(columns: Floats) -> Floats:
-    """(n, 1 + C + C (C + 1) / 2) the constant, the columns and their products."""
-    one, other = np.triu_indices(columns.shape[1])
-    products = columns[:, one] * columns[:, other]
-    return np.concatenate([np.ones((len(columns), 1)), columns, products], axis=1)
+def _odds(layers: Layers, values: Floats) -> Floats:
+    for weights, bias in layers[:-1]:
+        values = values @ weights + bias
+        values = values / (1.0 + np.exp(-values))
+    weights, bias = layers[-1]
+    return np.asarray((values @ weights + bias)[:, 0])
+
+
+@dataclass(frozen=True)
+class PartScorer:
+    """What was learned of pieces of one body, and of whole bodies."""
+
+    pieces: Committee
+    bodies: Committee
+
+
+def save_scorer(scorer: PartScorer, file: Path) -> None:
+    """Write the numbers as float32."""
+    arrays: dict[str, Floats] = {}
+    for name, committee in (("pieces", scorer.pieces), ("bodies", scorer.bodies)):
+        arrays[f"{name}_mean"] = committee.standard.mean
+        arrays[f"{name}_deviation"] = committee.standard.deviation
+        for i in range(len(committee.members[0])):
+            for j, kind in enumerate(("weights", "bias")):
+                arrays[f"{name}_{kind}_{i}"] = np.stack([one[i][j] for one in committee.members])
+    np.savez(file, **{name: values.astype(np.float32) for name, values in arrays.items()})  # type: ignore[arg-type]
+
+
+def load_scorer(file: Path) -> PartScorer:
+    """Read what `save_scorer` wrote."""
+    with np.load(file) as content:
+        arrays = {name: content[name].astype(np.float64) for name in content.files}
+    return PartScorer(_committee(arrays, "pieces"), _committee(arrays, "bodies"))
+
+
+def _committee(arrays: dict[str, Floats], name: str) -> Committee:
+    depth = sum(key.startswith(f"{name}_weights_") for key in arrays)
+    layers = [(arrays[f"{name}_weights_{i}"], arrays[f"{name}_bias_{i}"]) for i in range(depth)]
+    members = tuple(
+        tuple((weights[k], bias[k]) for weights, bias in layers) for k in range(len(layers[0][0]))
+    )
+    standard = Standard(arrays[f"{name}_mean"], arrays[f"{name}_deviation"])
+    return Committee(standard, members)
 
 
 @cache
 def built_in_scorer() -> PartScorer:
     """The scorer that the engine comes with."""
-    with np.load(FILE) as file:
-        values = {name: file[name].astype(np.float64) for name in file.files}
-    depth = sum(name.startswith("weights_") for name in values)
-    layers = tuple((values[f"weights_{i}"], values[f"bias_{i}"]) for i in range(depth))
-    pair = Standard(values["pair_mean"], values["pair_deviation"])
-    count = Standard(values["count_mean"], values["count_deviation"], COUNT_CLIP)
-    return PartScorer(pair, layers, count, values["count_weights"])
-
-
-COUNT_CLIP = 3.0
+    return load_scorer(FILE)

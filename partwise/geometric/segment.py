@@ -19,7 +19,7 @@ from partwise.geometric.merge_tree import MergeTree
 from partwise.geometric.part_count import cut_scores, node_scores
 from partwise.geometric.part_tree import PartTree, labels_for
 from partwise.geometric.pieces import ATOM_COUNT, Pieces, cut_to_pieces
-from partwise.geometric.scorer import built_in_scorer
+from partwise.geometric.scorer import PartScorer, built_in_scorer
 from partwise.geometry.labels import absorb_islands, smooth_labels, sum_by_group
 from partwise.geometry.topology import Floats, Ints
 
@@ -87,32 +87,33 @@ def segment_mesh(
         clock=clock,
     )
     with clock.stage("Joining parts", 0.8):
-        tree = grow_tree(pieces.atoms, built_in_scorer(), pieces.atom_nodes)
-        leaves, tree = _with_finer(pieces, tree, max(ATOM_COUNT, settings.part_count or 0))
+        leaf_count = max(ATOM_COUNT, settings.part_count or 0)
+        leaves, tree = join_pieces(pieces, built_in_scorer(), leaf_count)
     with clock.stage("Smoothing boundaries", 0.9):
-        parts = _part_tree(pieces, leaves, tree)
+        parts = part_tree(pieces, leaves, tree)
         face_labels = labels_for(parts, settings.part_count, settings.detail)
     progress(Progress("Done", 1.0))
     return Segmentation(face_labels, parts, clock.seconds)
 
 
-def _part_tree(pieces: Pieces, leaves: Ints, tree: MergeTree) -> PartTree:
+def part_tree(pieces: Pieces, leaves: Ints, tree: MergeTree) -> PartTree:
     """The tree over the faces. leaves: (N,) int64 leaf of each region."""
     fine = pieces.fine
     labels = _clean(fine, leaves[pieces.regions], fine.count / pieces.graph.count)
     areas = sum_by_group(labels, fine.areas, tree.leaf_count)
     if pieces.atom_nodes is None:
-        scores = cut_scores(tree, areas, pieces.atoms, built_in_scorer())
+        scores = cut_scores(tree, pieces.atoms)
     else:
         scores = node_scores(tree, pieces.atoms.sums[:, AREA], pieces.atom_nodes)
     return PartTree(labels.astype(np.int32)[pieces.fine_groups], areas, tree, scores)
 
 
-def _with_finer(pieces: Pieces, tree: MergeTree, count: int) -> tuple[Ints, MergeTree]:
+def join_pieces(pieces: Pieces, scorer: PartScorer, count: int) -> tuple[Ints, MergeTree]:
     """(N,) int64 leaf of each region, with about `count` leaves, and the tree over them.
 
     More leaves than atoms are those of the tree of pieces; its merges come before all others.
     """
+    tree = grow_tree(pieces.atoms, scorer, pieces.atom_nodes)
     if count <= tree.leaf_count:
         return pieces.region_atoms, tree
     finer = pieces.tree
