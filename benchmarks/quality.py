@@ -9,11 +9,12 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from importlib.metadata import version
 from multiprocessing import get_context
 from pathlib import Path
+from typing import TypeVar
 
 if __package__ in (None, ""):
     sys.path[0] = str(Path(__file__).resolve().parents[1])
@@ -31,13 +32,16 @@ QUICK_PEERS = 1
 # Workers compute side by side, each on a core of its own.
 ENVIRONMENT = {"OMP_WAIT_POLICY": "PASSIVE", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
+Task = TypeVar("Task")
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print, write the result file; returns 1 when a mesh failed."""
     options = _parser().parse_args(arguments)
     os.environ.update(ENVIRONMENT)
     try:
-        cases = chosen_cases(options)
+        most = QUICK_SHAPES if options.quick else None
+        cases = chosen_cases(options, names=options.only, most=most)
     except AppError as err:
         say(err.message)
         return 2
@@ -60,7 +64,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = source_parser((__doc__ or "").splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help=f"{QUICK_SHAPES} meshes of each kind")
+    parser.add_argument("--only", nargs="*", metavar="NAME", help="meshes by name")
+    parser.add_argument("--parts-only", action="store_true", help="close nothing")
+    parser.add_argument(
+        "--peer-shapes", type=int, default=19, help="for CoACD, the first of each kind; 0 = none"
+    )
+    parser.add_argument("--peer-limit", type=float, default=180.0, help="seconds a shape")
+    return parser
+
+
+def source_parser(description: str) -> argparse.ArgumentParser:
+    """What every run over labelled meshes is told: where they are, the workers, where to write."""
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument(
         "--psb", type=Path, metavar="FOLDER", help="index.json, NAME.ply, NAME.gt.npz of labels"
     )
@@ -69,26 +86,24 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--assemblies", type=int, default=0, metavar="N", help="made objects, fused and joined"
     )
-    parser.add_argument("--quick", action="store_true", help=f"{QUICK_SHAPES} meshes of each kind")
-    parser.add_argument("--only", nargs="*", metavar="NAME", help="meshes by name")
-    parser.add_argument("--parts-only", action="store_true", help="close nothing")
-    parser.add_argument(
-        "--peer-shapes", type=int, default=19, help="for CoACD, the first of each kind; 0 = none"
-    )
-    parser.add_argument("--peer-limit", type=float, default=180.0, help="seconds a shape")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--machine", help="the machine's name; default: cores, memory, processor")
     parser.add_argument("--results", type=Path, default=RESULTS, help="where to write")
     return parser
 
 
-def chosen_cases(options: argparse.Namespace) -> list[Case]:
-    """The meshes to judge; raises `ConfigError` when there is none."""
+def chosen_cases(
+    options: argparse.Namespace, *, names: Sequence[str] | None = None, most: int | None = None
+) -> list[Case]:
+    """The meshes to judge: those of these names, at most so many of each source, or all.
+
+    Raises `ConfigError` when there is none.
+    """
     cases = list(all_cases(options.psb, options.fused, options.joined, options.assemblies))
-    if options.only:
-        cases = [case for case in cases if case.name in options.only]
-    if options.quick:
-        cases = spread(cases, QUICK_SHAPES)
+    if names:
+        cases = [case for case in cases if case.name in names]
+    if most:
+        cases = spread(cases, most)
     if not cases:
         raise ConfigError(
             "There are no meshes to judge. Name folders that have some, or --assemblies 8."
@@ -100,16 +115,24 @@ def judged(cases: list[Case], options: argparse.Namespace) -> Iterator[Payload]:
     """The figures of each mesh as soon as they are taken."""
     most = min(options.peer_shapes, QUICK_PEERS) if options.quick else options.peer_shapes
     peers = set(first_of_kinds(cases, most)) if quality_methods.has_hulls() else set()
-    with ProcessPoolExecutor(options.workers, mp_context=get_context("spawn")) as pool:
-        jobs = {}
-        for case in cases:
-            limit_s = options.peer_limit if case in peers else 0.0
-            jobs[pool.submit(judge_case, case, Wanted(limit_s, not options.parts_only))] = case
-        for done, job in enumerate(as_completed(jobs), 1):
+    tasks = [
+        (case, Wanted(options.peer_limit if case in peers else 0.0, not options.parts_only))
+        for case in cases
+    ]
+    for done, one in enumerate(side_by_side(judge_case, tasks, options.workers), 1):
+        say(f"{done}/{len(tasks)} {line(one)}")
+        yield one
+
+
+def side_by_side(
+    judge: Callable[[Case, Task], Payload], tasks: list[tuple[Case, Task]], workers: int
+) -> Iterator[Payload]:
+    """What `judge` says of each mesh, from processes of their own, as soon as it is said."""
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        jobs = {pool.submit(judge, case, task): case for case, task in tasks}
+        for job in as_completed(jobs):
             fault = job.exception()  # a mesh at fault shall not cost the figures of all others
-            one = failed(jobs[job], repr(fault)) if fault else job.result()
-            say(f"{done}/{len(jobs)} {line(one)}")
-            yield one
+            yield failed(jobs[job], repr(fault)) if fault else job.result()
 
 
 def line(one: Payload) -> str:

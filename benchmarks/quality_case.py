@@ -47,7 +47,7 @@ class Row:
 
 def judge_case(case: Case, wanted: Wanted) -> Payload:
     """All figures of a mesh: `rows` by method, `closing`, `errors` by what failed."""
-    out = _empty(case)
+    out = without_figures(case)
     try:
         subject = load_case(case)
     except AppError as err:
@@ -70,10 +70,11 @@ def judge_case(case: Case, wanted: Wanted) -> Payload:
 
 def failed(case: Case, why: str) -> Payload:
     """The figures of a mesh that has none."""
-    return _empty(case) | {"errors": {FAULT: why}}
+    return without_figures(case) | {"errors": {FAULT: why}}
 
 
-def _empty(case: Case) -> Payload:
+def without_figures(case: Case) -> Payload:
+    """The name of a mesh, with room for its figures."""
     named = {"source": case.source, "name": case.name, "kind": case.kind, "place": case.place}
     return named | {"rows": {}, "errors": {}, "closing": None}
 

@@ -52,19 +52,19 @@ def _method(name: str, row: Payload, source: Payload) -> str:
     scores = [row[key] for key in ("rand_error", "mean_iou", "mean_iou_area", "matched_iou")]
     counts = [f"{row[key]:.1f}" for key in ("parts", "true_parts")]
     seconds = f"{row['seconds']:.2f}" if row["seconds"] else ""
-    return _row(label, *(_share(score) for score in scores), *counts, seconds)
+    return table_row(label, *(share(score) for score in scores), *counts, seconds)
 
 
 def _half(source: Payload, name: str, half: Payload) -> str:
     even, odd = half["even"], half["odd"]
     if not (even and odd):
         return ""
-    pairs = [f"{_share(even[key])} / {_share(odd[key])}" for key in _MEASURES]
+    pairs = [f"{share(even[key])} / {share(odd[key])}" for key in _MEASURES]
     worst = max(_MEASURES, key=lambda key: abs(even[key] - odd[key]))
-    most = _share(abs(even[worst] - odd[worst]))
+    most = share(abs(even[worst] - odd[worst]))
     if "standard_error" in half:
-        most += f" ({_share(half['standard_error'][worst])})"
-    return _row(f"{source['title']}: {name}", *pairs, most)
+        most += f" ({share(half['standard_error'][worst])})"
+    return table_row(f"{source['title']}: {name}", *pairs, most)
 
 
 def _closing(source: Payload) -> str:
@@ -74,7 +74,7 @@ def _closing(source: Payload) -> str:
     if closing["with_volume"]:
         off += f" ({closing['with_volume']} closed)"
     seconds = closing["seconds"]
-    return _row(
+    return table_row(
         source["title"],
         str(closing["meshes"]),
         str(parts),
@@ -99,11 +99,13 @@ def note(payload: Payload) -> str:
     )
 
 
-def _row(*cells: str) -> str:
+def table_row(*cells: str) -> str:
+    """A line of a Markdown table."""
     return "| " + " | ".join(cells) + " |\n"
 
 
-def _share(value: float) -> str:
+def share(value: float) -> str:
+    """A share to three places; the nought before the point is left out."""
     return f"{value:.3f}".lstrip("0") if 0 < value < 1 else f"{value:.3f}"
 
 

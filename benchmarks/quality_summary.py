@@ -33,7 +33,7 @@ def _source(found: list[Payload]) -> Payload:
         "meshes": len(found),
         "errors": {one["name"]: one["errors"] for one in found if one["errors"]},
         "methods": {name: means(found, name) for name in ORDER if means(found, name)},
-        "halves": {name: _halves(found, name) for name in CROSS_VALIDATED if is_indexed},
+        "halves": {name: halves(found, name) for name in CROSS_VALIDATED if is_indexed},
         "closing": _closing(found),
         "by_mesh": {one["name"]: _brief(one) for one in found if OWN in one["rows"]},
     }
@@ -51,23 +51,23 @@ def _rounded(values: object) -> float:
     return round(fmean(values), 4)  # type: ignore[arg-type]
 
 
-def _halves(found: list[Payload], method: str) -> Payload:
+def halves(found: list[Payload], method: str) -> Payload:
     """The same over the meshes at even and at odd places of their source.
 
     standard_error: what the difference between two halves would be by chance alone.
     """
-    halves = {
+    by_half = {
         half: [one for one in found if one["place"] % 2 == i and method in one["rows"]]
         for i, half in enumerate(HALVES)
     }
-    out: Payload = {half: means(mine, method) for half, mine in halves.items()}
-    if all(len(mine) > 1 for mine in halves.values()):
-        out["standard_error"] = {key: _chance(halves, method, key) for key in MEASURES}
+    out: Payload = {half: means(mine, method) for half, mine in by_half.items()}
+    if all(len(mine) > 1 for mine in by_half.values()):
+        out["standard_error"] = {key: _chance(by_half, method, key) for key in MEASURES}
     return out
 
 
-def _chance(halves: dict[str, list[Payload]], method: str, key: str) -> float:
-    values = [[one["rows"][method][key] for one in mine] for mine in halves.values()]
+def _chance(by_half: dict[str, list[Payload]], method: str, key: str) -> float:
+    values = [[one["rows"][method][key] for one in mine] for mine in by_half.values()]
     return round(float(sum(np.var(mine, ddof=1) / len(mine) for mine in values) ** 0.5), 4)
 
 
