@@ -1,11 +1,20 @@
-"""What all tests share: headless Chromium."""
+"""What all tests share: headless Chromium, patience with slow machines, clocks set by hand."""
 
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, expect
 
+from partwise.vram.idle import IdleTimer
 from scripts.chromium import headless_chromium, is_chromium_there
+
+expect.set_options(timeout=30_000)  # a page on a busy machine is slow, not wrong
+
+
+@pytest.fixture
+def no_idle_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Model managers unload nothing by themselves, so a test may set their clock and look."""
+    monkeypatch.setattr(IdleTimer, "start", lambda self: None)
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,7 @@
 """A model manager on the real CPU device with tiny components, for tests."""
 
+import ctypes
+import threading
 import time
 import weakref
 from collections.abc import Callable
@@ -13,7 +15,29 @@ from partwise.vram.readings import ComponentState, MemoryEvent
 from partwise.vram.settings import VramSettings
 
 WEIGHT_BYTES = (8 * 8 + 8) * 4
-WAIT_S = 5.0
+WAIT_S = 60.0  # far longer than anything takes, so that only what hangs takes it
+_KILL_AGAIN_S = 1.0
+KILLED_LATE = (
+    r"(?s).*\nSystemExit\n(?!\n(During|The above))"  # a thread's last words, of nothing else
+)
+
+
+def spin_until(condition: Callable[[], bool]) -> None:
+    """Wait until something is so; fails when it is not in time."""
+    deadline = time.monotonic() + WAIT_S
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.002)
+
+
+def kill(thread: threading.Thread) -> None:
+    """End a thread wherever it is; once more where it was in a finaliser, which hears nothing."""
+    deadline = time.monotonic() + WAIT_S
+    while thread.is_alive():
+        assert time.monotonic() < deadline, "a thread waits for ever"
+        end, ident = ctypes.py_object(SystemExit), ctypes.c_ulong(thread.ident or 0)
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ident, end)
+        thread.join(_KILL_AGAIN_S)
 
 
 class Clock:

@@ -1,7 +1,6 @@
 """What goes wrong half-way: nothing is left on the card, and what is shown is what is there."""
 
 import contextlib
-import ctypes
 import random
 import threading
 import time
@@ -22,7 +21,7 @@ from partwise.vram.readings import ComponentState
 from partwise.vram.runner import LocalRunner
 from partwise.vram.settings import VramSettings
 from partwise.vram.simulated import SimulatedDevice
-from tests.manager_support import WAIT_S
+from tests.manager_support import KILLED_LATE, WAIT_S, kill
 from tests.memory_support import CONTEXT, MIB, builder
 
 NAMES = ("a", "b", "c")
@@ -171,23 +170,27 @@ def test_read_ahead_in_another_precision_than_is_loaded_keeps_one_of_them(is_fir
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # a kill in a close
+@pytest.mark.filterwarnings(f"ignore:{KILLED_LATE}:pytest.PytestUnhandledThreadExceptionWarning")
 def test_threads_killed_at_any_moment_leave_no_lock_no_lease_and_no_weights() -> None:
     here, dice = place(_count("fp32")), random.Random(5)
 
-    def work() -> None:
+    def work(has_begun: threading.Event) -> None:
         with contextlib.suppress(SystemExit):
+            has_begun.set()
             while True:
                 here.use(dice.choice(NAMES), Placement(dice.choice(("fp32", "bf16"))))
                 here.manager.unload(dice.choice(NAMES), keep_on_host=dice.random() < 0.5)
 
     for _ in range(30):
-        threads = [threading.Thread(target=work) for _ in range(2)]
+        begun = [threading.Event(), threading.Event()]
+        threads = [threading.Thread(target=work, args=(event,)) for event in begun]
         for thread in threads:
             thread.start()
+        assert all(event.wait(WAIT_S) for event in begun)  # a kill before is nobody's to hear
         here.manager.prefetch(dice.choice(NAMES), "fp32")  # not there: Python's own start can hang
         time.sleep(dice.uniform(0.005, 0.03))
         for thread in threads:
-            _kill(thread)
+            kill(thread)
     _join("prefetch")
     for name in NAMES:
         with here.manager.use(name, timeout_s=WAIT_S):
@@ -196,16 +199,6 @@ def test_threads_killed_at_any_moment_leave_no_lock_no_lease_and_no_weights() ->
     # not the card's bytes: a kill in the simulated card's own books loses a charge there
     assert (here.manager.host_weights(), here.runner._masters.total_bytes) == ({}, 0)
     here.manager.shutdown()
-
-
-def _kill(thread: threading.Thread) -> None:
-    """End a thread wherever it is; once more where it was in a finaliser, which hears nothing."""
-    deadline = time.monotonic() + WAIT_S
-    while thread.is_alive():
-        assert time.monotonic() < deadline, "a thread waits for ever"
-        end, ident = ctypes.py_object(SystemExit), ctypes.c_ulong(thread.ident or 0)
-        ctypes.pythonapi.PyThreadState_SetAsyncExc(ident, end)
-        thread.join(0.5)
 
 
 def test_a_load_that_ends_after_the_shutdown_is_taken_back() -> None:

@@ -1,7 +1,6 @@
 """Threads that fight for the manager's one place, and threads that die while they hold it."""
 
 import contextlib
-import ctypes
 import random
 import threading
 import time
@@ -12,7 +11,7 @@ import torch
 from torch import nn
 
 from model_manager import Lease
-from tests.manager_support import WAIT_S, Bench
+from tests.manager_support import KILLED_LATE, WAIT_S, Bench, kill
 
 
 @pytest.fixture
@@ -20,13 +19,6 @@ def bench() -> Iterator[Bench]:
     bench = Bench()
     yield bench
     bench.manager.shutdown()
-
-
-def _kill(thread: threading.Thread) -> None:
-    """Raise SystemExit inside a thread, as nothing short of the system can do otherwise."""
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(
-        ctypes.c_ulong(thread.ident or 0), ctypes.py_object(SystemExit)
-    )
 
 
 def _spin(seconds: float) -> None:
@@ -62,9 +54,7 @@ def test_a_killed_thread_leaves_the_manager_clean(bench: Bench, moment: str) -> 
     thread.start()
     assert reached.wait(WAIT_S)
     time.sleep(0.05)
-    _kill(thread)
-    thread.join(WAIT_S)
-    assert not thread.is_alive()
+    kill(thread)
     if moment == "waiting":
         holder.__exit__(None, None, None)
     assert bench.leases("c") == 0
@@ -107,29 +97,30 @@ def test_two_threads_that_fight_for_the_place_never_see_a_module_without_weights
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # a kill in a close
+@pytest.mark.filterwarnings(f"ignore:{KILLED_LATE}:pytest.PytestUnhandledThreadExceptionWarning")
 def test_random_kills_leave_no_lease_and_no_claim() -> None:
     bench = Bench()
     random_numbers = random.Random(3)
 
-    def work() -> None:
+    def work(has_begun: threading.Event) -> None:
         with contextlib.suppress(SystemExit):
+            has_begun.set()
             while True:
                 with bench.manager.use(random_numbers.choice("ab")):
                     _spin(0.001)
 
     for _ in range(25):
-        threads = [threading.Thread(target=work) for _ in range(2)]
+        begun = [threading.Event(), threading.Event()]
+        threads = [threading.Thread(target=work, args=(event,)) for event in begun]
         for thread in threads:
             thread.start()
+        assert all(event.wait(WAIT_S) for event in begun)  # a kill before is nobody's to hear
         time.sleep(random_numbers.uniform(0.005, 0.03))
         for thread in threads:
-            _kill(thread)
-        for thread in threads:
-            thread.join(WAIT_S)
-            assert not thread.is_alive()
+            kill(thread)
     assert bench.leases("a") == bench.leases("b") == 0
     for name in "ab":
-        with bench.manager.use(name, timeout_s=1.0) as lease:
+        with bench.manager.use(name, timeout_s=WAIT_S) as lease:
             assert isinstance(lease, Lease)
             lease.module(torch.ones(1, 8))
     bench.manager.shutdown()

@@ -1,8 +1,8 @@
 """Down the tiers: from the device to the host, to the disk, to a process that ended."""
 
 import threading
-import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from torch import nn
@@ -11,8 +11,9 @@ from model_manager import ComponentSpec, ModelManager, Placement
 from partwise.core.progress import CancelToken
 from partwise.vram.component import LoadOrder
 from partwise.vram.readings import ComponentState, EventKind, MemoryEvent
+from partwise.vram.runner import Loaded
 from partwise.vram.settings import VramSettings
-from tests.manager_support import WAIT_S, WEIGHT_BYTES, Clock
+from tests.manager_support import WAIT_S, WEIGHT_BYTES, Clock, spin_until
 from tests.vram.fake_runner import FakeRunner
 
 
@@ -62,13 +63,7 @@ def make() -> Iterator[Callable[..., Tiers]]:
         tiers.manager.shutdown()
 
 
-def _spin_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + WAIT_S
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.002)
-
-
+@pytest.mark.usefixtures("no_idle_thread")
 def test_an_idle_component_goes_to_the_host_then_to_the_disk(make: Callable[..., Tiers]) -> None:
     tiers = make(idle_unload_s=10, host_keep_s=100)
     tiers.use("a")
@@ -95,7 +90,7 @@ def test_its_own_thread_does_so_without_being_asked(make: Callable[..., Tiers]) 
         with tiers.manager.use("b", timeout_s=1):  # something changed: the thread looks again
             pass
         tiers.manager.unload("b")
-        _spin_until(lambda state=state: tiers.state("a") is state)  # type: ignore[misc]
+        spin_until(lambda state=state: tiers.state("a") is state)  # type: ignore[misc]
 
 
 def test_an_evicted_component_stays_on_the_host_and_an_unloaded_one_does_not(
@@ -160,7 +155,7 @@ def test_reading_ahead_brings_the_weights_to_the_host_meanwhile(
     tiers = make()
     with tiers.manager.use("a"):
         tiers.manager.prefetch("b", "bf16")
-        _spin_until(lambda: tiers.state("b") is ComponentState.PARKED)
+        spin_until(lambda: tiers.state("b") is ComponentState.PARKED)
     assert tiers.runner.prefetched == ["b"]
     assert EventKind.PREFETCH in tiers.kinds()
     tiers.manager.prefetch("b")
@@ -168,6 +163,7 @@ def test_reading_ahead_brings_the_weights_to_the_host_meanwhile(
     assert tiers.runner.prefetched == ["b"]
 
 
+@pytest.mark.usefixtures("no_idle_thread")
 def test_the_models_process_ends_when_nothing_has_been_in_it_for_a_while(
     make: Callable[..., Tiers],
 ) -> None:
@@ -186,6 +182,7 @@ def test_the_models_process_ends_when_nothing_has_been_in_it_for_a_while(
     assert tiers.runner.rest_count == 1
 
 
+@pytest.mark.usefixtures("no_idle_thread")
 @pytest.mark.parametrize("is_read_ahead", [False, True])
 def test_a_process_in_which_nothing_could_be_loaded_ends_as_well(
     make: Callable[..., Tiers], is_read_ahead: bool
@@ -198,13 +195,90 @@ def test_a_process_in_which_nothing_could_be_loaded_ends_as_well(
     tiers.runner.load = tiers.runner.prefetch = fail  # type: ignore[assignment,method-assign]
     if is_read_ahead:
         tiers.manager.prefetch("a")
-        _spin_until(lambda: all(thread.name != "prefetch" for thread in threading.enumerate()))
+        spin_until(lambda: all(thread.name != "prefetch" for thread in threading.enumerate()))
     else:
         with pytest.raises(RuntimeError, match="torn"):
             tiers.use("a")
     tiers.clock.now = 31
     tiers.manager.unload_idle()
     assert tiers.runner.rest_count == 1
+
+
+@pytest.mark.usefixtures("no_idle_thread")
+def test_what_is_used_while_others_move_down_stays(make: Callable[..., Tiers]) -> None:
+    tiers = make(idle_unload_s=10, host_keep_s=100)
+    tiers.manager.register(ComponentSpec("free", "FREE", tiers.build, group=None))
+    tiers.use("a")
+    tiers.use("free")
+    tiers.clock.now = 11
+    tiers.manager.unload_idle()
+    assert (tiers.state("a"), tiers.state("free")) == (ComponentState.PARKED,) * 2
+    drop = tiers.runner.drop
+
+    def drop_slowly(name: str) -> None:
+        drop(name)
+        if name == "a":
+            tiers.use("free")
+
+    tiers.runner.drop = drop_slowly  # type: ignore[method-assign]
+    tiers.clock.now = 200
+    tiers.manager.unload_idle()
+    assert tiers.state("a") is ComponentState.NOT_LOADED
+    assert tiers.state("free") is ComponentState.LOADED
+
+
+@pytest.mark.usefixtures("no_idle_thread")
+def test_a_process_that_has_just_begun_to_read_ahead_is_not_at_rest(
+    make: Callable[..., Tiers],
+) -> None:
+    tiers, go = make(worker_keep_s=30, is_isolated=True), threading.Event()
+    is_reading = threading.Event()
+
+    def read(*_: object) -> None:
+        is_reading.set()
+        assert go.wait(WAIT_S)
+
+    tiers.runner.prefetch = read  # type: ignore[method-assign]
+    tiers.clock.now = 1000
+    tiers.manager.prefetch("a")
+    assert is_reading.wait(WAIT_S)
+    tiers.manager.unload_idle()
+    go.set()
+    assert tiers.runner.rest_count == 0
+
+
+@pytest.mark.usefixtures("no_idle_thread")
+@pytest.mark.parametrize("when", ["while another one ends", "when another one is lost"])
+def test_a_process_that_begins_meanwhile_ends_in_its_time(
+    make: Callable[..., Tiers], when: str
+) -> None:
+    tiers = make(idle_unload_s=10, host_keep_s=10, worker_keep_s=30, is_isolated=True)
+    rests: list[float] = []
+
+    def rest() -> bool:
+        rests.append(tiers.clock.now)
+        if len(rests) == 1:
+            tiers.use("b")
+        return True
+
+    load = tiers.runner.load
+
+    def lose(*args: Any, **options: Any) -> Loaded:
+        tiers.manager.note_loss("ended with code 139")
+        return load(*args, **options)
+
+    if when == "while another one ends":
+        tiers.runner.rest = rest  # type: ignore[method-assign]
+        tiers.use("a")
+        tiers.manager.unload_all_models()
+    else:
+        tiers.runner.load = lose  # type: ignore[method-assign]
+        tiers.use("b")
+    before = tiers.runner.rest_count + len(rests)
+    for now in (11, 22, 53):
+        tiers.clock.now = now
+        tiers.manager.unload_idle()
+    assert tiers.runner.rest_count + len(rests) == before + 1
 
 
 def test_a_lost_process_leaves_nothing_loaded_and_the_next_use_loads_again(

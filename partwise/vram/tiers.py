@@ -17,6 +17,10 @@ from partwise.vram.settings import VramSettings
 _PROCESS = "The models' process"
 
 
+def _always(slot: Slot) -> bool:
+    return True
+
+
 class Tiers:
     """Takes models off the device, off the host and ends their process; safe between threads.
 
@@ -47,6 +51,8 @@ class Tiers:
         """Something is about to be loaded or read ahead, so there will be something to end."""
         with self._slots.lock:
             self._is_awake = True
+            self._last_use = self._clock()
+            self._slots.changed.notify_all()
             self._idle.start()
 
     def stop(self) -> None:
@@ -65,32 +71,46 @@ class Tiers:
             self._release(slot, owner)
 
     def unload(
-        self, slots: Iterable[Slot], reason: str, *, keep_on_host: bool = False
+        self,
+        slots: Iterable[Slot],
+        reason: str,
+        *,
+        keep_on_host: bool = False,
+        is_due: Callable[[Slot], bool] = _always,
     ) -> UnloadReport:
         """Unload those that are idle; those in use are named in the report."""
         slots = list(slots)
         started, before = self._clock(), self._device.own_bytes()
-        freed = {
-            slot.spec.name: size
-            for slot in slots
-            if (size := self.unload_one(slot, reason, keep_on_host=keep_on_host)) >= 0
-        }
+        freed = {}
+        for slot in slots:
+            size = self.unload_one(slot, reason, keep_on_host=keep_on_host, is_due=is_due)
+            if size >= 0:
+                freed[slot.spec.name] = size
         with self._slots.lock:
             in_use = tuple(slot.spec.name for slot in slots if slot.leases or slot.is_claimed)
         after = self._device.own_bytes() if freed else before
         elapsed_s = self._clock() - started
         return UnloadReport(tuple(freed), in_use, sum(freed.values()), before, after, elapsed_s)
 
-    def unload_one(self, slot: Slot, reason: str, *, keep_on_host: bool) -> int:
+    def unload_one(
+        self,
+        slot: Slot,
+        reason: str,
+        *,
+        keep_on_host: bool,
+        is_due: Callable[[Slot], bool] = _always,
+    ) -> int:
         """Drop an idle component; its bytes, or -1 when there is nothing to drop or it is in use.
 
-        One that only the host keeps is dropped there, unless it is to be kept there.
+        One that only the host keeps is dropped there, unless it is to be kept there. is_due: asked
+        under the lock, last of all; the component stays where it is when the answer is no.
         """
         started, claim = self._clock(), Lease(slot.spec.name)
         try:
             with self._slots.lock:
                 is_parked = slot.state is ComponentState.PARKED and not keep_on_host
-                if not (slot.is_idle or is_parked or slot.is_abandoned):
+                is_movable = slot.is_idle or is_parked or slot.is_abandoned
+                if not (is_movable and is_due(slot)):
                     return -1
                 size = slot.loaded.weight_bytes if slot.loaded else slot.kept_bytes
                 slot.claim(claim, ComponentState.UNLOADING)
@@ -103,27 +123,36 @@ class Tiers:
         return size
 
     def unload_idle(self) -> UnloadReport:
-        """Move down what nobody has used for its time."""
+        """Move down what nobody has used for its time, and still has not when its turn comes."""
         settings = self._settings
         with self._slots.lock:
-            now = self._clock()
-            idle = self._slots.idle(now, settings.idle_unload_s)
-            parked = self._slots.parked(now, settings.host_keep_s)
-            is_over = (due := self._rest_due()) is not None and due <= now
+            idle, parked = self._idle_now(), self._parked_now()
+            is_over = (due := self._rest_due()) is not None and due <= self._clock()
         for slot in parked:
-            self.unload_one(slot, "unused on the host", keep_on_host=False)
+            self.unload_one(
+                slot,
+                "unused on the host",
+                keep_on_host=False,
+                is_due=lambda slot: slot in self._parked_now(),
+            )
         if is_over:
             self.rest()
-        return self.unload(idle, f"idle for {settings.idle_unload_s:.0f} s", keep_on_host=True)
+        return self.unload(
+            idle,
+            f"idle for {settings.idle_unload_s:.0f} s",
+            keep_on_host=True,
+            is_due=lambda slot: slot in self._idle_now(),
+        )
 
     def rest(self) -> None:
         """End the process that models live in, unless it is at work."""
         with self._slots.lock:
             self._last_use = self._clock()
+            was_awake, self._is_awake = self._is_awake, False  # what loads meanwhile wakes us again
         if self._runner.rest():
-            with self._slots.lock:
-                self._is_awake = False
             self._on_event(MemoryEvent(EventKind.WORKER, _PROCESS, detail="ended: nothing to do"))
+        elif was_awake:
+            self.wake()
 
     def note_loss(self, why: str) -> None:
         """The process is gone with its models, so none is loaded any more."""
@@ -132,7 +161,7 @@ class Tiers:
             lost = [slot for slot in known if slot.loaded]
             for slot in lost:
                 slot.clear()
-            self._is_awake = False
+            self._is_awake = any(slot.is_claimed for slot in self._slots)  # it will load anew
             self._slots.changed.notify_all()
         titles = ", ".join(slot.spec.title for slot in lost) or _PROCESS
         self._on_event(MemoryEvent(EventKind.WORKER, titles, detail=why))
@@ -159,6 +188,12 @@ class Tiers:
                 slot.idle_since = now
             owner.end()
             self._slots.changed.notify_all()
+
+    def _idle_now(self) -> list[Slot]:
+        return self._slots.idle(self._clock(), self._settings.idle_unload_s)
+
+    def _parked_now(self) -> list[Slot]:
+        return self._slots.parked(self._clock(), self._settings.host_keep_s)
 
     def _rest_due(self) -> float | None:
         """When the models' own process has had nothing to hold for long enough."""
