@@ -143,8 +143,7 @@ def builder(width: int, value: float) -> Callable[[LoadOrder], nn.Module]:
 
     def build(order: LoadOrder) -> nn.Module:
         dtype = torch.bfloat16 if order.precision == "bf16" else torch.float32
-        with torch.device("meta"):
-            module = nn.Linear(width, width, bias=False)
+        module = nn.Linear(width, width, bias=False, device="meta")  # a killed mode stays torn
         weight = order.empty((width, width), dtype).fill_(value)
         module.weight = nn.Parameter(weight, requires_grad=False)
         return module

@@ -1,8 +1,10 @@
 import gc
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from studio.workflow import Studio
@@ -37,6 +39,15 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """One server for the tests of a file; each test brings sessions of its own."""
     with served(tmp_path_factory) as running:
         yield running
+
+
+@pytest.fixture(scope="module", autouse=True)
+def patient() -> Iterator[None]:
+    """Requests wait a minute for their answer: a busy machine is slow, not wrong."""
+    with pytest.MonkeyPatch.context() as patch:
+        for verb in ("get", "post", "delete"):
+            patch.setattr(httpx, verb, partial(getattr(httpx, verb), timeout=60))
+        yield
 
 
 @pytest.fixture

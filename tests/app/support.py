@@ -102,7 +102,7 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def wait_until(condition: Callable[[], object], what: str, *, timeout_s: float = 20) -> Any:
+def wait_until(condition: Callable[[], object], what: str, *, timeout_s: float = 60) -> Any:
     """Ask until the answer is true, and return it; fails after the timeout with `what`."""
     deadline = time.monotonic() + timeout_s
     while not (answer := condition()):

@@ -148,7 +148,7 @@ def test_without_a_server_the_diagnosis_is_of_the_command_line(tmp_path: Path) -
         env={**psutil.Process().environ(), "PARTWISE_APP_WORKSPACE": str(tmp_path)},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -172,7 +172,7 @@ def test_a_watch_ends_quietly_when_nobody_reads_on(tmp_path: Path) -> None:
         assert json.loads(watching.stdout.readline())["host"]
         watching.stdout.close()
         assert watching.stderr.read() == ""
-        assert watching.wait(timeout=30) == 0
+        assert watching.wait(timeout=60) == 0
 
 
 def test_the_settings_hide_the_token_for_programs(

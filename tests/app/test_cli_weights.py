@@ -48,7 +48,7 @@ def run(
         stdin=stdin,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )
 
@@ -123,7 +123,7 @@ def test_ctrl_c_keeps_what_has_arrived(hub: HubServer, tmp_path: Path) -> None:
         wait_until(hub.downloads, "bytes are asked for")
         wait_until(lambda: sizes_of_parts(tmp_path), "bytes have arrived")
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=10)
+        _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert errors.strip() == "Stopped. Fetch again, and it goes on from here."
     assert not (tmp_path / FILE).exists()

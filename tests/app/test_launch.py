@@ -56,7 +56,7 @@ def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
     )
     url = f"http://127.0.0.1:{port}"
     try:
-        wait_until(lambda: answers(url), "the server answers", timeout_s=60)
+        wait_until(lambda: answers(url), "the server answers", timeout_s=180)
         yield Process(popen, url, workspace)
     finally:
         popen.kill()
@@ -75,7 +75,7 @@ def test_a_login_covers_the_page_but_not_health(process: Process) -> None:
     assert httpx.get(f"{process.url}/healthz").status_code == 200
     wrong = {"username": "ada", "password": "loom"}
     assert httpx.post(f"{process.url}/login", data=wrong).status_code == 400
-    with httpx.Client(base_url=process.url) as person:
+    with httpx.Client(base_url=process.url, timeout=60) as person:
         right = {"username": "ada", "password": "engine"}
         assert person.post("/login", data=right).status_code == 200
         assert person.get("/config").status_code == 200
@@ -98,9 +98,9 @@ def test_a_stopped_server_leaves_nothing_behind(process: Process) -> None:
     assert children
     assert len(list(process.workspace.iterdir())) == 1
     process.popen.send_signal(signal.SIGTERM)
-    assert process.popen.wait(timeout=10) == 0
+    assert process.popen.wait(timeout=60) == 0
     assert list(process.workspace.iterdir()) == []
-    _, alive = psutil.wait_procs(children, timeout=3)
+    _, alive = psutil.wait_procs(children, timeout=30)
     assert alive == []
 
 

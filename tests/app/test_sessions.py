@@ -116,7 +116,7 @@ def test_twenty_queued_jobs_finish_or_are_told_that_the_line_is_full(
         wait_until(lambda: len(outcomes) == 20 - LINE_LENGTH, "the line is full")
         assert httpx.get(f"{server.url}/healthz").json()["waiting"] == LINE_LENGTH
     for thread in threads:
-        thread.join(timeout=60)
+        thread.join(timeout=180)
     refusals = [outcome for outcome in outcomes if outcome != "done"]
     assert len(refusals) == 20 - LINE_LENGTH
     assert all("Nothing was started; try again" in refusal for refusal in refusals)
@@ -128,15 +128,16 @@ def cut(studio: Studio, session: Session) -> flows.Steps[None]:
 
 def test_thirty_cancels_at_random_moments_leave_nothing(studio: Studio, opened: Session) -> None:
     moments, ends = random.Random(0), []
+    usual_s = min(0.25, *(timed(cut(studio, opened)) for _ in range(2)))
     for i in range(30):
-        timer = threading.Timer(moments.random() * 0.25, opened.cancel_job)
+        timer = threading.Timer(moments.random() * usual_s, opened.cancel_job)
         steps = cut(studio, opened)
         timer.start()
         try:
             if i % 3:
                 run(steps)
             else:
-                close_after(steps, moments.random() * 0.25)
+                close_after(steps, moments.random() * usual_s)
             ends.append("done")
         except Cancelled:
             ends.append("cancelled")
@@ -144,10 +145,17 @@ def test_thirty_cancels_at_random_moments_leave_nothing(studio: Studio, opened: 
         assert not studio.lane.is_taken
         assert not opened.is_busy
     assert ends.count("cancelled") >= 10
-    wait_until(lambda: is_idle(studio), "the studio is idle", timeout_s=3)
+    wait_until(lambda: is_idle(studio), "the studio is idle")
     assert session_folders(studio) == [opened.folder]
     assert list(opened.folder.iterdir()) == []
     assert not [thread for thread in threading.enumerate() if thread.name == "job"]
+
+
+def timed(steps: flows.Steps[None]) -> float:
+    """The seconds that a job takes when nobody stops it."""
+    started = time.monotonic()
+    run(steps)
+    return time.monotonic() - started
 
 
 def close_after(steps: flows.Steps[None], seconds: float) -> None:
@@ -170,8 +178,13 @@ def test_cancelled_calls_leave_no_job_no_session_and_no_upload(
         job.cancel()
     wait_until(lambda: is_idle(studio), "the studio is idle")
     wait_until(lambda: not session_folders(studio), "the sessions' folders are gone")
-    left = {path.name for path in set(uploads(studio)) - before if not is_due_soon(path)}
-    assert table_glb.name not in left
+    wait_until(
+        lambda: all(
+            path.name != table_glb.name or is_due_soon(path)
+            for path in set(uploads(studio)) - before
+        ),
+        "what was read is due to go",
+    )
 
 
 def test_a_caller_that_vanishes_in_line_does_not_block_the_others(
@@ -186,7 +199,7 @@ def test_a_caller_that_vanishes_in_line_does_not_block_the_others(
 
 def vanish_in_line(server: Server, studio: Studio, mesh: Path) -> None:
     """Queue a call over plain HTTP, then close the connection without a word."""
-    with httpx.Client(base_url=f"{server.url}/gradio_api") as caller:
+    with httpx.Client(base_url=f"{server.url}/gradio_api", timeout=60) as caller:
         with mesh.open("rb") as file:
             (path,) = caller.post("/upload", files={"files": (mesh.name, file)}).json()
         given = {"path": path, "meta": {"_type": "gradio.FileData"}}

@@ -70,7 +70,7 @@ def run_python(code: str, *, path: Path | None = None, **environment: str) -> An
         env=os.environ | {"PYTHONPATH": os.pathsep.join(places)} | environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -64,7 +64,7 @@ def test_the_document_can_be_asked_while_a_picture_is_drawn(document: Document) 
 
     def draw() -> str:
         with ThreadPoolExecutor(1) as other:
-            answers.append(other.submit(document.lock.acquire, timeout=5).result())
+            answers.append(other.submit(document.lock.acquire, timeout=60).result())
         return "drawn"
 
     assert document.drawn([("a", document, draw)]) == ["drawn"]

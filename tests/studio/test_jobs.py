@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 def _sleep(progress: ProgressCallback, cancel: CancelToken) -> str:
     progress(Progress("sleeping", 0.5))
-    for _ in range(100):
+    for _ in range(6000):
         cancel.raise_if_cancelled()
         time.sleep(0.01)
     return "slept"

@@ -28,11 +28,6 @@ time.sleep(60)
 Start = Callable[..., subprocess.Popen[str]]
 
 
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(servers, "_HEALTH_S", 0.2)
-
-
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
     """Starts processes that only wait; `name` of the file that they run."""
@@ -208,7 +203,7 @@ def test_a_stale_server_is_ended_even_when_it_does_not_listen(
     start: Start, tmp_path: Path, first: str
 ) -> None:
     process = start(first=first)
-    assert end_server(entry_of(process, tmp_path), grace_s=0.3)
+    assert end_server(entry_of(process, tmp_path), grace_s=2.0)
     assert not psutil.pid_exists(process.pid)
 
 

@@ -9,9 +9,11 @@ from partwise.core.errors import BusyError, WeightsError
 from partwise.core.progress import CancelToken, Progress, ProgressCallback
 from studio.weights_job import UNEXPECTED, JobStatus, WeightsJob
 
+_WAIT_S = 60.0
+
 
 def ended(job: WeightsJob) -> JobStatus:
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + _WAIT_S
     while job.status.is_running:
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -30,12 +32,12 @@ def test_progress_is_seen_while_it_runs_and_its_words_at_the_end() -> None:
 
     def work(progress: ProgressCallback, _: CancelToken) -> str:
         progress(Progress("Downloading", 0.5, "1 of 2 MB"))
-        go.wait(5)
+        assert go.wait(_WAIT_S)
         return "complete"
 
     assert job.status == JobStatus()
     job.start(work)
-    while job.status.progress.detail != "1 of 2 MB":
+    while job.status.is_running and job.status.progress.detail != "1 of 2 MB":
         time.sleep(0.01)
     with pytest.raises(BusyError, match="P3-SAM is under way already"):
         job.start(work)
@@ -49,8 +51,8 @@ def test_cancel_is_shown_at_once_and_its_end_says_what_is_kept() -> None:
     job, heard = WeightsJob("P3-SAM"), threading.Event()
 
     def work(_: ProgressCallback, cancel: CancelToken) -> str:
-        cancel.wait(5)
-        heard.wait(5)
+        cancel.wait(_WAIT_S)
+        assert heard.wait(_WAIT_S)
         cancel.raise_if_cancelled()
         return "not cancelled"
 

@@ -4,12 +4,14 @@ import json
 import os
 import subprocess
 import sys
+import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from playwright.sync_api import expect
 
 CONTRAST = Path(__file__).with_name("contrast.js").read_text(encoding="utf-8")
 
@@ -91,10 +93,11 @@ def test_the_figures_follow_each_second_without_sending_history_again(open_page:
     sizes: list[int] = []
     page.on("response", lambda response: sizes.append(len(response.body())) if "predict" in
             response.url else None)  # fmt: skip
-    before = page.locator("#memory-panel .pm-plot path.edge").first.get_attribute("d")
+    edge, started = page.locator("#memory-panel .pm-plot path.edge").first, time.monotonic()
+    before = edge.get_attribute("d")
     page.wait_for_timeout(2500)
-    assert page.locator("#memory-panel .pm-plot path.edge").first.get_attribute("d") != before
-    assert 1 <= len(sizes) <= 8
+    expect(edge).not_to_have_attribute("d", before)
+    assert 1 <= len(sizes) <= 3 * (time.monotonic() - started) + 1
     assert max(sizes) < 2048  # two panels on the page; gradio adds its own envelope
 
 
@@ -116,8 +119,7 @@ def test_a_phone_has_no_sideways_scroll_and_a_folded_panel_opens(open_page: Any)
     page.get_by_text("On a phone").click()
     folded = page.locator("#folded .pm[data-state=ready]")
     folded.wait_for()
-    page.wait_for_timeout(1500)
-    assert folded.locator(".pm-plot path.area").count() >= 1
+    folded.locator(".pm-plot path.area").first.wait_for(state="attached")
     box = folded.locator(".pm-unload").bounding_box()
     assert box["height"] >= 40
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from playwright.sync_api import expect
 
 from tests.ui.viewer_support import BACK, LEG_1, LEG_2, PARTWISE, SEAT, Viewer, served
 
@@ -175,7 +176,7 @@ def test_keys_do_nothing_while_the_focus_is_elsewhere(viewer: Viewer) -> None:
 def test_names_of_parts_are_text_only(viewer: Viewer) -> None:
     viewer.show("hostile")
     viewer.page.mouse.move(*viewer.ask("pointOf(0)").values())
-    viewer.page.wait_for_timeout(200)
+    expect(viewer.page.locator(".pv-tip")).to_contain_text("<img src=x")
 
     assert viewer.page.title() != "owned"
     assert viewer.page.locator(".pv img, .pv script").count() == 0

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from playwright.sync_api import expect
 
 from tests.ui.prompt_page import IOUS, REASON
 from tests.ui.prompt_support import Prompter, distance_to, luminance, sorted_masks
@@ -270,8 +271,7 @@ def test_a_mesh_without_parts_gets_its_first_and_the_rest_stays_in_grey(viewer: 
     red, green, blue = viewer.screen().getpixel((round(place[0]), round(place[1])))
     assert max(red, green, blue) - min(red, green, blue) < 40, "the rest is drawn, in grey"
     viewer.page.mouse.move(*place)
-    viewer.page.wait_for_timeout(200)
-    assert viewer.page.locator(".pv-tip").inner_text() == "No part"
+    expect(viewer.page.locator(".pv-tip")).to_have_text("No part")
     viewer.page.mouse.click(*place)
     assert viewer.ask("selected()") == []
 
@@ -297,6 +297,7 @@ def test_while_the_model_works_nothing_else_is_asked(viewer: Prompter) -> None:
     first = viewer.sent_point()
     viewer.page.mouse.click(x + 4, y)
     viewer.let_go()
+    viewer.page.wait_for_function(f"{PARTWISE}.state() === 'done'")
     viewer.page.wait_for_timeout(600)
 
     assert viewer.ask("state()") == "done"

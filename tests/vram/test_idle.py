@@ -8,7 +8,7 @@ import pytest
 
 from partwise.vram.idle import IdleTimer
 
-WAIT_S = 10.0
+WAIT_S = 60.0
 
 
 class Timed:
@@ -45,6 +45,10 @@ class Timed:
 def test_it_asks_once_and_sleeps_while_nothing_changes(after_s: float | None) -> None:
     timed = Timed(None if after_s is None else time.monotonic() + after_s)
     timed.start()
+    deadline = time.monotonic() + WAIT_S
+    while not timed.asked:
+        assert time.monotonic() < deadline, "it never asks"
+        time.sleep(0.01)
     time.sleep(0.2)
     timed.timer.stop()
     assert timed.asked == 1

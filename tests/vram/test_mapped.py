@@ -251,7 +251,7 @@ def test_one_that_is_being_read_has_its_room_and_is_not_mapped_beside() -> None:
     def build(order: LoadOrder) -> nn.Module:
         free[0] = GIB  # what it has read so far
         is_building.set()
-        assert go.wait(10)
+        assert go.wait(60)
         return plain.build(order)
 
     host = masters(None, lambda: free[0])
@@ -259,9 +259,9 @@ def test_one_that_is_being_read_has_its_room_and_is_not_mapped_beside() -> None:
     assert host.has_room(spec, "fp32")
     ahead = threading.Thread(target=lambda: host.obtain(spec, "fp32"))
     ahead.start()
-    assert is_building.wait(10)
+    assert is_building.wait(60)
     assert host.has_room(spec, "fp32")
     free[0] = 8 * GIB
     go.set()
-    ahead.join(10)
+    ahead.join(60)
     assert not host.obtain(spec, "fp32", is_mapped=None).is_mapped

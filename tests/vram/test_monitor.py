@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 
@@ -21,6 +22,7 @@ from partwise.vram.settings import VramSettings
 from partwise.vram.stage import peak_resident_bytes
 from tests.vram.fakes import CPU, GIB, FakeClock, FakeDevice, gpu
 
+WAIT_S = 60.0
 FAST = VramSettings(sample_hz_idle=20, sample_hz_busy=100, history_s=2)
 
 
@@ -89,18 +91,26 @@ def test_the_ring_does_not_grow() -> None:
 
 
 def test_the_thread_reads_by_itself_and_more_often_while_a_job_runs() -> None:
-    monitor = MemoryMonitor(FakeDevice(), FAST)
+    monitor = MemoryMonitor(FakeDevice(), replace(FAST, sample_hz_idle=4, history_s=WAIT_S))
     monitor.start()
     monitor.start()
-    time.sleep(0.4)
-    idle_count = len(monitor.history())
+    idle_gap_s = _shortest_gap_s(monitor, is_busy=False)
     with monitor.busy("job"):
-        time.sleep(0.4)
-    busy_count = len(monitor.history()) - idle_count
+        busy_gap_s = _shortest_gap_s(monitor, is_busy=True)
     monitor.stop()
-    assert 2 <= idle_count <= 12
-    assert busy_count > idle_count
+    assert idle_gap_s > 0.2, "four times a second, by one thread"
+    assert busy_gap_s < idle_gap_s / 2
     assert not [t for t in threading.enumerate() if t.name == "memory"]
+
+
+def _shortest_gap_s(monitor: MemoryMonitor, *, is_busy: bool) -> float:
+    """The least time between readings in a row, but for those that a job's start brings."""
+    deadline, times = time.monotonic() + WAIT_S, list[float]()
+    while len(times) < 7:
+        assert time.monotonic() < deadline, "the thread does not read"
+        time.sleep(0.01)
+        times = [reading.time_s for reading in monitor.history() if reading.is_busy == is_busy]
+    return min(later - earlier for earlier, later in pairwise(times[3:]))
 
 
 def test_a_stopped_monitor_starts_again() -> None:
@@ -124,7 +134,7 @@ def test_a_reading_that_fails_is_not_the_last(caplog: pytest.LogCaptureFixture) 
 
     device.read = read  # type: ignore[method-assign]
     monitor.start()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + WAIT_S
     while not monitor.history():
         assert time.monotonic() < deadline, "the thread has ended"
         time.sleep(0.01)

@@ -302,7 +302,7 @@ def test_threads_compute_side_by_side_and_nothing_is_left() -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(60)
     assert errors == []
     assert _allocated(device) == 0
     device.give_back()

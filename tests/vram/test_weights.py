@@ -206,7 +206,7 @@ def test_two_threads_that_want_the_same_build_it_once() -> None:
 
     def build(order: LoadOrder) -> nn.Module:
         is_building.set()
-        assert go.wait(10)
+        assert go.wait(60)
         return plain.build(order)
 
     spec = ComponentSpec("wide", "wide", build)
@@ -215,11 +215,11 @@ def test_two_threads_that_want_the_same_build_it_once() -> None:
     ]
     for thread in threads:
         thread.start()
-    assert is_building.wait(10)
+    assert is_building.wait(60)
     assert host.total_bytes == 0  # nothing waits for a lock while it is built
     go.set()
     for thread in threads:
-        thread.join(10)
+        thread.join(60)
     assert count == ["wide"]
     assert len(found) == 4
     assert len(set(map(id, found))) == 1
@@ -234,7 +234,7 @@ def test_who_waits_for_a_build_that_fails_builds_itself() -> None:
         if len(attempts) > 1:
             return nn.Linear(2, 2)
         is_building.set()
-        assert go.wait(10)
+        assert go.wait(60)
         raise WeightsError("torn")
 
     def first() -> None:
@@ -246,11 +246,11 @@ def test_who_waits_for_a_build_that_fails_builds_itself() -> None:
         threading.Thread(target=lambda: found.append(host.obtain(whole(build), "fp32"))),
     ]
     threads[0].start()
-    assert is_building.wait(10)
+    assert is_building.wait(60)
     threads[1].start()
     go.set()
     for thread in threads:
-        thread.join(10)
+        thread.join(60)
     assert len(attempts) == 2
     assert found == [host.find("model")]
 
@@ -375,7 +375,7 @@ def test_threads_that_place_and_release_at_random_never_lose_weights_or_bytes() 
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(60)
     assert failures == []
     assert host.total_bytes <= 7 * KIB
     for name in [f"{seed}-{i}" for seed in range(2) for i in range(3)]:

@@ -32,7 +32,7 @@ from tests.vram.watched_worker import (
 from tests.vram.worker_models import LINEAR
 
 
-def until(is_true: Callable[[], bool], seconds: float = 10.0) -> bool:
+def until(is_true: Callable[[], bool], seconds: float = 60.0) -> bool:
     deadline = time.monotonic() + seconds
     while not is_true() and time.monotonic() < deadline:
         time.sleep(0.02)
@@ -45,11 +45,11 @@ def test_being_killed_counts_as_out_of_memory_for_all_who_wait(runner: Watched) 
         waiting = threads.submit(
             runner.do, "wait_for_cancel", progress=lambda step: is_running.set()
         )
-        assert is_running.wait(10)
+        assert is_running.wait(60)
         with pytest.raises(WorkerOutOfMemory) as killed:
             runner.do("be_killed")
         with pytest.raises(WorkerOutOfMemory) as bystander:
-            waiting.result(timeout=10)
+            waiting.result(timeout=60)
     assert out_of_memory(killed.value) is FailureKind.HOST
     assert bystander.value.message == killed.value.message
     assert runner.losses == [killed.value.message]
@@ -73,7 +73,7 @@ def test_a_job_that_does_not_stop_is_ended_with_its_process(runner: Watched) -> 
     cancel, started = CancelToken(), time.monotonic()
     with pytest.raises(Cancelled):
         runner.do("ignore_cancel", progress=lambda step: cancel.cancel(), cancel=cancel)
-    assert GRACE_S <= time.monotonic() - started < GRACE_S + 5
+    assert GRACE_S <= time.monotonic() - started < 45, "the job itself would take 60 s"
     assert not psutil.pid_exists(pid)
     assert len(runner.losses) == 1
 
@@ -88,7 +88,7 @@ def test_ending_the_process_ends_the_work_in_it_and_leaves_nothing(runner: Watch
     with ThreadPoolExecutor(1) as threads:
         waiting = threads.submit(runner.do, "wait_for_cancel", progress=lambda step: runner.end())
         with pytest.raises(EngineError, match="ended on request") as caught:
-            waiting.result(timeout=10)
+            waiting.result(timeout=60)
     assert out_of_memory(caught.value) is None
     assert not psutil.pid_exists(pid)
     assert not [one for one in threading.enumerate() if one.name == "worker-reader"]
