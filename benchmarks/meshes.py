@@ -16,6 +16,7 @@ from pathlib import Path
 if __package__ in (None, ""):
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
+import manifold3d as m3
 import numpy as np
 import trimesh
 
@@ -33,8 +34,12 @@ from benchmarks.common import (
 )
 from partwise.core.errors import AppError
 from partwise.geometric.complete import PartState
+from partwise.geometric.solid_bodies import body_of_faces, body_volumes, turned_bodies
+from partwise.geometric.solids import to_solid
+from partwise.geometry.crossings import crossing_pairs
+from partwise.geometry.labels import members_by_label
 from partwise.geometry.limits import EXTENSIONS
-from partwise.geometry.topology import signed_volume
+from partwise.geometry.topology import Floats, Ints
 from studio import results
 from studio.document import Document
 from studio.workflow import Studio
@@ -48,8 +53,9 @@ class Row:
     """What became of one mesh.
 
     open_parts: the engine's reason for each part that it left open. bad_parts: what trimesh found
-    on parts that the engine calls closed. volume_ratio: the closed parts' volume over the input's,
-    where the input is closed. error: why the mesh did not get through at all.
+    on parts that the engine calls closed. volume_ratio: the closed parts' volume over what the
+    input's bodies fill together, where the input is closed and this can be told. error: why the
+    mesh did not get through at all.
     """
 
     group: str
@@ -136,8 +142,8 @@ def _row_of(group: str, name: str, passage: Passage) -> Row:
     source, completed = document.source, document.completed
     closed = [part for part in completed if part.state is PartState.CLOSED]
     findings = {finding.part_id: finding for finding in check_export(document)}
-    volume = signed_volume(source.vertices, source.faces)
-    is_comparable = source.facts.is_watertight and volume != 0 and len(closed) == len(completed)
+    is_comparable = source.facts.is_watertight and len(closed) == len(completed)
+    volume = filled_volume(source.vertices, source.faces) if is_comparable else None
     total = sum(finding.volume for finding in findings.values())
     return Row(
         group=group,
@@ -154,11 +160,41 @@ def _row_of(group: str, name: str, passage: Passage) -> Row:
             for part in closed
             if findings[part.part_id].fault
         },
-        volume_ratio=round(total / volume, 5) if is_comparable else None,
+        volume_ratio=round(total / volume, 5) if volume else None,
         load_s=round(passage.load.seconds, 2),
         segment_s=round(passage.segment.seconds, 2),
         complete_s=round(passage.complete.seconds, 2),
     )
+
+
+def filled_volume(vertices: Floats, faces: Ints) -> float | None:
+    """What the bodies of a closed mesh fill, counting once what several of them fill.
+
+    vertices: (V, 3) float64. faces: (F, 3) int64. None where it cannot be told: of several bodies
+    one crosses itself, or is no solid, or one with a cavity shares space with another.
+    """
+    turned = turned_bodies(vertices, faces, np.zeros(len(faces), dtype=np.int64))
+    faces = np.where(turned[:, None], faces[:, ::-1], faces)
+    body = body_of_faces(faces)
+    volumes = body_volumes(vertices, faces, body)
+    if len(volumes) == 1:
+        return float(volumes[0])
+    crossing = body[crossing_pairs(vertices, faces)]
+    if np.any(crossing[:, 0] == crossing[:, 1]):
+        return None
+    solids = [
+        to_solid(vertices, faces[own], m3.Manifold.reserve_ids(1))
+        for i, own in members_by_label(body).items()
+        if volumes[i] > 0
+    ]
+    known = [solid for solid in solids if solid is not None]
+    if len(known) < len(solids):
+        return None
+    union = float(m3.Manifold.batch_boolean(known, m3.OpType.Add).volume())
+    if volumes.min() >= 0:
+        return union
+    is_apart = abs(union - volumes[volumes > 0].sum()) <= 1e-6 * union
+    return float(volumes.sum()) if is_apart else None
 
 
 def _part_name(document: Document, part_id: int) -> str:

@@ -79,6 +79,53 @@ def test_a_closed_mesh_passes_and_keeps_its_volume(studio: Studio, figure_stl: P
     assert not row.error
 
 
+def mesh_of(*bodies: trimesh.Trimesh) -> tuple[np.ndarray, np.ndarray]:
+    whole = trimesh.util.concatenate(bodies)
+    return np.array(whole.vertices), np.array(whole.faces, dtype=np.int64)
+
+
+def box_at(x: float, size: float = 1.0, *, is_inward: bool = False) -> trimesh.Trimesh:
+    made = trimesh.creation.box((size, size, size)).apply_translation((x, 0, 0))
+    if is_inward:
+        made.invert()
+    return made
+
+
+def test_what_two_bodies_fill_counts_once() -> None:
+    apart, over = mesh_of(box_at(0), box_at(3)), mesh_of(box_at(0), box_at(0.25))
+
+    assert meshes.filled_volume(*apart) == pytest.approx(2)
+    assert meshes.filled_volume(*over) == pytest.approx(1.25)
+    assert meshes.filled_volume(*mesh_of(box_at(0), box_at(0, 0.5))) == pytest.approx(1)
+
+
+def test_a_body_that_looks_inward_fills_and_a_cavity_does_not() -> None:
+    hollow = box_at(0), box_at(0, 0.5, is_inward=True)
+
+    assert meshes.filled_volume(*mesh_of(box_at(0, is_inward=True))) == pytest.approx(1)
+    assert meshes.filled_volume(*mesh_of(*hollow)) == pytest.approx(0.875)
+    assert meshes.filled_volume(*mesh_of(*hollow, box_at(3))) == pytest.approx(1.875)
+
+
+def test_what_bodies_fill_is_not_told_where_it_cannot_be() -> None:
+    hollow = box_at(0), box_at(0, 0.5, is_inward=True)
+    crossed = box_at(3)
+    crossed.vertices[0] += (4, 1, 1)
+
+    assert meshes.filled_volume(*mesh_of(*hollow, box_at(0.6))) is None
+    assert meshes.filled_volume(*mesh_of(box_at(0), crossed)) is None
+
+
+def test_overlapping_boxes_keep_the_volume_of_their_union(studio: Studio, tmp_path: Path) -> None:
+    path = tmp_path / "boxes.ply"
+    trimesh.util.concatenate([box_at(0), box_at(0.25, 0.8)]).export(path)
+
+    row = meshes.judge(studio, "boxes", path.name, path)
+
+    assert row.is_watertight
+    assert row.volume_ratio == pytest.approx(1, abs=1e-4)
+
+
 def test_a_mesh_that_cannot_be_read_is_a_row_with_its_reason(
     studio: Studio, tmp_path: Path
 ) -> None:

@@ -51,10 +51,12 @@ def proper_faces(faces: Ints, labels: NDArray[np.integer]) -> Ints:
     """
     if not len(faces):
         return np.zeros(0, dtype=np.int64)
-    rank = np.argsort(np.argsort(faces, axis=1), axis=1)
-    is_mirrored = (rank[:, 1] - rank[:, 0]) % 3 == 2
     ordered = np.sort(faces, axis=1)
     is_proper = (ordered[:, 0] != ordered[:, 1]) & (ordered[:, 1] != ordered[:, 2])
+    if _all_differ(ordered):
+        return np.nonzero(is_proper)[0]
+    rank = np.argsort(np.argsort(faces, axis=1), axis=1)
+    is_mirrored = (rank[:, 1] - rank[:, 0]) % 3 == 2
     keys = np.column_stack([labels, ordered, is_mirrored])
     first, count = _first_of_each(keys[:, :4])
     has_twin = (count > 1) & is_proper
@@ -66,6 +68,15 @@ def proper_faces(faces: Ints, labels: NDArray[np.integer]) -> Ints:
     is_first = np.where(share[body] >= SHEET_SHARE, first, first_of_side) == np.arange(len(faces))
     is_first &= (share[body] > FLAP_SHARE) | (same_side == count)
     return np.nonzero(is_proper & is_first)[0]
+
+
+def _all_differ(rows: Ints) -> bool:
+    """Whether no two of the (N, 3) rows are equal; also False where their numbers are too large."""
+    span = int(rows.max()) + 1
+    if span**3 >= 1 << 63:
+        return False
+    codes = np.sort((rows[:, 0] * span + rows[:, 1]) * span + rows[:, 2])
+    return not np.any(codes[1:] == codes[:-1])
 
 
 def _first_of_each(keys: Ints) -> tuple[Ints, Ints]:
@@ -100,8 +111,13 @@ def _untangled(faces: Ints, partner: Ints) -> Ints | None:
 
     Swapping parts the fans at both ends of the edge, so that their vertices can be split.
     """
+    starts, ends = side_ends(faces)
+    span = int(faces.max(initial=0)) + 1
+    codes = np.sort(np.minimum(starts, ends) * span + np.maximum(starts, ends))
+    if not np.any(codes[3:] == codes[:-3]):
+        return None
     edges = mesh_edges(faces)
-    order = np.argsort(edges.side_edge, kind="stable")
+    order = edges.order
     starts = np.concatenate([[0], np.cumsum(edges.counts)])
     swapped = partner.copy()
     touched: set[int] = set()
@@ -126,7 +142,7 @@ def side_ends(faces: Ints) -> tuple[Ints, Ints]:
 def pair_sides(vertices: Floats, faces: Ints, labels: NDArray[np.integer]) -> Ints:
     """(3F,) int64 the side that lies against each side, −1 for sides on the boundary."""
     edges = mesh_edges(faces)
-    order = np.argsort(edges.side_edge, kind="stable")
+    order = edges.order
     starts = np.concatenate([[0], np.cumsum(edges.counts)])
     partner = np.full(3 * len(faces), -1, dtype=np.int64)
     plain = starts[:-1][edges.counts == 2]
@@ -281,12 +297,12 @@ def split_vertices(faces: Ints, partner: Ints) -> tuple[Ints, Ints]:
     rows = np.concatenate([start[paired], end[paired]])
     columns = np.concatenate([end[other], start[other]])
     fan = components_of_pairs(len(partner), np.stack([rows, columns], axis=1))
-    _, first, fan = np.unique(fan, return_index=True, return_inverse=True)
-    vertex = faces.ravel()[first]
+    vertex = np.empty(int(fan.max(initial=-1)) + 1, dtype=np.int64)
+    vertex[fan] = faces.ravel()
     order = np.argsort(vertex, kind="stable")
     rank = np.empty_like(order)
     rank[order] = np.arange(len(order))
-    return rank[fan.ravel()].reshape(-1, 3), vertex[order]
+    return rank[fan].reshape(-1, 3), vertex[order]
 
 
 def boundary_loops(faces: Ints, partner: Ints) -> list[Ints]:

@@ -26,7 +26,7 @@ class InteriorEdges:
 def interior_edges(faces: Ints) -> InteriorEdges:
     """The edges that lie between two faces."""
     edges = mesh_edges(faces)
-    order = np.argsort(edges.side_edge, kind="stable")
+    order = edges.order
     starts = np.concatenate([[0], np.cumsum(edges.counts)])[:-1][edges.counts == 2]
     sides = np.stack([order[starts], order[starts + 1]], axis=1)
     size = int(faces.max(initial=0)) + 1

@@ -3,8 +3,9 @@
 import numpy as np
 from skimage.measure import marching_cubes
 
+from partwise.geometry.aabb import points_aabb
 from partwise.geometry.closest import ClosestPoints, triangle_normals
-from partwise.geometry.topology import Floats, Ints, signed_volume
+from partwise.geometry.topology import Floats, Ints, row_lengths, signed_volume
 
 COARSE = 8
 # How much larger than its faces a cell's box is.
@@ -13,18 +14,18 @@ MARGIN = 0.3
 LEAST = 0.02
 
 
-def cell_surface(own: Floats, rest: Floats, resolution: int) -> tuple[Floats, Ints]:
-    """Vertices (V, 3) float64 and outward faces (G, 3) int64 around the room nearer to `own`.
+def cell_surface(sides: "Sides", resolution: int) -> tuple[Floats, Ints]:
+    """Vertices (V, 3) float64 and outward faces (G, 3) int64 around the room nearer to one side.
 
-    own, rest: (F, 3, 3) float64 corners of faces, at least one each. The cell ends at a box around
-    `own`, whose longest side has `resolution` cells. May be empty.
+    The cell ends at a box around that side, whose longest edge has `resolution` cells. May be
+    empty.
     """
-    low, high = own.min(axis=(0, 1)), own.max(axis=(0, 1))
+    low, high = sides.low, sides.high
     slack = MARGIN * float(np.linalg.norm(high - low)) + 1e-9
     low, high = low - slack, high + slack
     step = float((high - low).max()) / resolution
     counts = np.ceil((high - low) / step).astype(np.int64) // COARSE * COARSE + COARSE + 1
-    values = _band_values(own, rest, low, step, counts)
+    values = _band_values(sides, low, step, counts)
     least = LEAST * step
     values = np.where(np.abs(values) < least, np.copysign(least, values), values)
     values = np.pad(values, 1, constant_values=-step)
@@ -36,12 +37,11 @@ def cell_surface(own: Floats, rest: Floats, resolution: int) -> tuple[Floats, In
     return points, faces if signed_volume(points, faces) > 0 else faces[:, ::-1]
 
 
-def _band_values(own: Floats, rest: Floats, low: Floats, step: float, counts: Ints) -> Floats:
+def _band_values(sides: "Sides", low: Floats, step: float, counts: Ints) -> Floats:
     """Half the difference of the two distances on a grid; exact near zero inside the solid only.
 
     No value changes faster than places do, so far from zero a coarser grid tells the sign.
     """
-    sides = _Sides(own, rest)
     stride = COARSE
     shape = (counts - 1) // stride + 1
     values, heights = (a.reshape(shape) for a in sides.query(low + stride * step * _places(shape)))
@@ -62,20 +62,25 @@ def _places(counts: Ints) -> Ints:
     return np.stack(np.meshgrid(*map(np.arange, counts), indexing="ij"), axis=-1).reshape(-1, 3)
 
 
-class _Sides:
-    """Distances to two sets of faces."""
+class Sides:
+    """Distances to two sets of faces, and the box of the first.
+
+    own, rest: (F, 3, 3) float64 corners of faces, at least one each.
+    """
 
     def __init__(self, own: Floats, rest: Floats) -> None:
-        self._sides = [(ClosestPoints(faces), triangle_normals(faces)) for faces in (own, rest)]
+        self.low, self.high = points_aabb(own.reshape(-1, 3))
+        self._sides = [ClosestPoints(own), ClosestPoints(rest)]
 
     def query(self, points: Floats) -> tuple[Floats, Floats]:
         """(N,) half of how much nearer the own faces are, and (N,) heights above all faces."""
         distances, heights = [], []
-        for closest, normals in self._sides:
+        for closest in self._sides:
             found, face = closest.query(points)
             offset = points - found
-            distances.append(np.linalg.norm(offset, axis=1))
-            is_out = np.einsum("ij,ij->i", offset, normals[face]) > 0
+            distances.append(row_lengths(offset))
+            normals = triangle_normals(closest.corners[face])
+            is_out = np.einsum("ij,ij->i", offset, normals) > 0
             heights.append(np.where(is_out, distances[-1], -distances[-1]))
         own, rest = distances
         return (rest - own) / 2, np.where(own <= rest, heights[0], heights[1])

@@ -64,9 +64,10 @@ def complete_parts(
     wanted = labels if part_ids is None else [int(label) for label in part_ids]
     progress(Progress("Reading the surface", 0.0))
     division = _divided(vertices, faces, face_labels, settings.wall, progress)
-    needs_all = settings.plug > 0 or division.has_several_bodies
+    has_several_bodies = division.has_several_bodies
+    needs_all = settings.plug > 0 or has_several_bodies
     made = [division.part(label) for label in (labels if needs_all else wanted)]
-    if division.has_several_bodies:
+    if has_several_bodies:
         progress(Progress("Parting bodies", 0.91))
         made = list(without_overlaps(made))
     if settings.plug > 0:

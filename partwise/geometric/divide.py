@@ -10,12 +10,18 @@ from dataclasses import dataclass
 import manifold3d as m3
 import numpy as np
 
-from partwise.geometric.cells import cell_surface
+from partwise.geometric.cells import Sides, cell_surface
 from partwise.geometric.solid_bodies import body_of_faces, body_volumes
 from partwise.geometric.solids import face_origins, merged_faces, to_solid
 from partwise.geometry.closest import triangle_crosses
 from partwise.geometry.crossings import crossing_pairs
-from partwise.geometry.topology import Floats, Ints, components_of_pairs
+from partwise.geometry.topology import (
+    Floats,
+    Ints,
+    components_of_pairs,
+    row_lengths,
+    used_vertices,
+)
 
 # A loose piece with less than this share of the volume on its side of a cut goes to the other.
 CRUMB = 1e-3
@@ -66,8 +72,8 @@ def divide_by_cells(points: Floats, surfaces: Mapping[int, Ints]) -> dict[int, P
             out[i].append(piece)
     for i in range(len(names)):
         whole = np.nonzero((label == i) & ~is_cut)[0]
-        used, corners = np.unique(faces[whole], return_inverse=True)
-        out[i].append(Piece(points[used], corners.reshape(-1, 3), whole))
+        used, corners = used_vertices(faces[whole])
+        out[i].append(Piece(points[used], corners, whole))
     return {name: _together(out[i]) for i, name in enumerate(names)}
 
 
@@ -78,38 +84,58 @@ def _divided(points: Floats, faces: Ints, label: Ints, chosen: Ints) -> dict[int
     tangled = np.unique(crossing_pairs(points, faces[chosen]))
     if solid is None or len(tangled) > MOST_TANGLED * len(chosen):
         return None
-    sides = {
-        i: points[faces[chosen[label[chosen] == i]]] for i in np.unique(label[chosen]).tolist()
-    }
-    pieces: dict[int, Piece] | None = None
-    for resolution in RESOLUTIONS:
-        parts = _cut(solid, sides, resolution)
-        if parts is None:
-            continue
-        pieces = {i: _traced(part, {name: chosen}) for i, part in parts.items()}
-        if not any(map(_crosses_at_cuts, pieces.values())):
-            break
-    return pieces
+    members = [chosen[label[chosen] == i] for i in np.unique(label[chosen])]
+    sides = {int(label[own[0]]): points[faces[own]] for own in members}
+    cuts = _Cuts(solid, sides, {name: chosen})
+    for resolution in RESOLUTIONS[:-1]:
+        pieces = cuts.pieces(resolution, must_be_clean=True)
+        if pieces is not None:
+            return pieces
+    for resolution in reversed(RESOLUTIONS):
+        pieces = cuts.pieces(resolution, must_be_clean=False)
+        if pieces is not None:
+            return pieces
+    return None
 
 
-def _cut(
-    solid: m3.Manifold, sides: Mapping[int, Floats], resolution: int
-) -> dict[int, m3.Manifold] | None:
-    """The solid cut into the cells of its sides, (G, 3, 3) corners each, the smallest first."""
-    areas = {
-        i: float(np.linalg.norm(triangle_crosses(side), axis=1).sum()) for i, side in sides.items()
-    }
-    todo = sorted(sides, key=lambda i: (areas[i], i))
-    parts: dict[int, m3.Manifold] = {}
-    while len(todo) > 1:
-        i = todo.pop(0)
-        cell = cell_surface(sides[i], np.concatenate([sides[j] for j in todo]), resolution)
-        cutter = to_solid(*cell, m3.Manifold.reserve_ids(1))
-        if cutter is None:
-            return None
-        parts[i], solid = _without_crumbs(*solid.split(cutter))
-    parts[todo[0]] = solid
-    return parts
+class _Cuts:
+    """Cuts a solid into the cells of its sides, the smallest first, on grids of any resolution.
+
+    sides: (G, 3, 3) float64 corners each, of which it keeps trees. origins: as `_traced` has them.
+    """
+
+    def __init__(
+        self, solid: m3.Manifold, sides: Mapping[int, Floats], origins: Mapping[int, Ints]
+    ) -> None:
+        self._solid, self._origins = solid, origins
+        areas = {i: float(row_lengths(triangle_crosses(side)).sum()) for i, side in sides.items()}
+        self._order = sorted(sides, key=lambda i: (areas[i], i))
+        self._corners = np.concatenate([sides[i] for i in self._order])
+        self._starts = np.cumsum([0] + [len(sides[i]) for i in self._order]).tolist()
+        self._sides: dict[int, Sides] = {}
+
+    def pieces(self, resolution: int, *, must_be_clean: bool) -> dict[int, Piece] | None:
+        """The pieces by side; None where a cell is no solid or a cut that must be clean is not."""
+        pieces: dict[int, Piece] = {}
+        solid = self._solid
+        for i, name in enumerate(self._order):
+            part = solid
+            if i + 1 < len(self._order):
+                cell = cell_surface(self._sides_from(i), resolution)
+                cutter = to_solid(*cell, m3.Manifold.reserve_ids(1))
+                if cutter is None:
+                    return None
+                part, solid = _without_crumbs(*solid.split(cutter))
+            pieces[name] = _traced(part, self._origins)
+            if must_be_clean and _crosses_at_cuts(pieces[name]):
+                return None
+        return pieces
+
+    def _sides_from(self, i: int) -> Sides:
+        if i not in self._sides:
+            start, stop = self._starts[i : i + 2]
+            self._sides[i] = Sides(self._corners[start:stop], self._corners[stop:])
+        return self._sides[i]
 
 
 def _crosses_at_cuts(piece: Piece) -> bool:
@@ -127,8 +153,7 @@ def joined_bodies(points: Floats, faces: Ints) -> Piece | None:
     count = int(body.max()) + 1
     if count < 2 or np.any(body_volumes(points, faces, body) < 0):
         return None
-    pairs = body[crossing_pairs(points, faces)]
-    if not np.any(pairs[:, 0] != pairs[:, 1]):
+    if not len(crossing_pairs(points, faces, groups=body)):
         return None
     names = [m3.Manifold.reserve_ids(1) for _ in range(count)]
     members = [np.nonzero(body == i)[0] for i in range(count)]

@@ -33,7 +33,9 @@ from partwise.geometry.topology import (
     is_label_border,
     is_watertight,
     mesh_edges,
+    row_lengths,
     signed_volume,
+    used_vertices,
 )
 
 # A closed surface with less volume than this for its area encloses nothing (a sphere has 0.094).
@@ -140,10 +142,12 @@ class Division:
         edges = mesh_edges(faces)
         sides = np.nonzero(edges.side_edge >= 0)[0]
         place = {label: i for i, label in enumerate(self._solid.own)}
-        rank = np.array([place[label] for label in self._labels.tolist()])
+        rank = np.empty(len(self._labels), dtype=np.int64)
+        for label, own in self._solid.own.items():
+            rank[own] = place[label]
         is_cut = is_label_border(edges, self._labels)[edges.side_edge[sides]]
-        ends = points[edges.vertices]
-        length = np.linalg.norm(ends[:, 0] - ends[:, 1], axis=1)[edges.side_edge[sides]]
+        one, other = edges.vertices.T
+        length = row_lengths(points[one] - points[other])[edges.side_edge[sides]]
         border = np.bincount(rank[sides // 3], length * is_cut, minlength=len(place))
         area = np.bincount(rank, face_areas(points, faces), minlength=len(place))
         cost = border / np.sqrt(np.maximum(area, 1e-300))
@@ -170,11 +174,9 @@ class Division:
             own_faces = remade.source[remade.source >= 0]
             return closed_part(label, remade.vertices, remade.faces, own_faces, PartState.VOXEL)
         if reason:
-            used, faces = np.unique(self._solid.faces[own], return_inverse=True)
+            used, faces = used_vertices(self._solid.faces[own])
             source = self._sources[own]
-            return _open_from_input(
-                label, self._restored(used), faces.reshape(-1, 3), source, reason
-            )
+            return _open_from_input(label, self._restored(used), faces, source, reason)
         surface = self._joined(surface)
         n_own = int(np.count_nonzero(surface.source >= 0))
         return closed_part(

@@ -7,12 +7,13 @@ that the cap divides. That bisector starts at the cap's rim and meets the surfac
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from partwise.geometric.cap import Cap
 from partwise.geometric.cap_mesh import split_marked
 from partwise.geometry.closest import ClosestPoints, triangle_normals
 from partwise.geometry.crossings import crossing_pairs
-from partwise.geometry.topology import Floats, Ints, mesh_edges
+from partwise.geometry.topology import Floats, Ints, mesh_edges, row_lengths
 
 ROUNDS = 6
 FINER_ROUNDS = (2, 4)
@@ -35,16 +36,38 @@ class Walls:
 
     def near(self, points: Floats, reach: float) -> "Walls":
         """The faces whose boxes meet the box of some points; `reach` in shares of its size."""
-        low, high = points.min(axis=0), points.max(axis=0)
-        slack = reach * float(np.linalg.norm(high - low)) + 1e-9
-        return Walls(*(_within(side, low - slack, high + slack) for side in (self.own, self.rest)))
+        box = _box_around(points, reach)
+        return Walls(_within(self.own, *box), _within(self.rest, *box))
+
+
+def near_faces(points: Floats, faces: Ints, around: Floats, reach: float) -> Floats:
+    """(G, 3, 3) corners of the faces that `Walls.near` keeps of all these."""
+    code = _outside(points, *_box_around(around, reach))
+    a, b, c = (code[faces[:, i]] for i in range(3))
+    return np.asarray(points[faces[(a & b & c) == 0]])
+
+
+def _box_around(points: Floats, reach: float) -> tuple[Floats, Floats]:
+    low, high = points.min(axis=0), points.max(axis=0)
+    slack = reach * float(np.linalg.norm(high - low)) + 1e-9
+    return low - slack, high + slack
 
 
 def _within(corners: Floats, low: Floats, high: Floats) -> Floats:
-    is_near = np.all(corners.min(axis=1) <= high, axis=1) & np.all(
-        corners.max(axis=1) >= low, axis=1
-    )
-    return np.asarray(corners[is_near])
+    code = _outside(corners.reshape(-1, 3), low, high).reshape(-1, 3)
+    return np.asarray(corners[(code[:, 0] & code[:, 1] & code[:, 2]) == 0])
+
+
+def _outside(points: Floats, low: Floats, high: Floats) -> NDArray[np.uint8]:
+    """(N,) uint8 beyond which sides of a box a point lies, one bit each.
+
+    The box of a face lies apart from the box when its corners have a bit in common.
+    """
+    code = np.zeros(len(points), dtype=np.uint8)
+    for axis in range(3):
+        code |= (points[:, axis] < low[axis]).view(np.uint8) << np.uint8(2 * axis)
+        code |= (points[:, axis] > high[axis]).view(np.uint8) << np.uint8(2 * axis + 1)
+    return code
 
 
 def crossing_faces(cap: Cap, walls: Walls, among: Ints | None = None) -> Ints:
@@ -132,7 +155,6 @@ class _Bisector:
 
     def __init__(self, walls: Walls) -> None:
         self._sides = [ClosestPoints(walls.own), ClosestPoints(walls.rest)]
-        self._normals = [triangle_normals(walls.own), triangle_normals(walls.rest)]
 
     def project(self, points: Floats) -> Floats:
         """(N, 3) points moved onto the bisector, as near as a few steps come."""
@@ -140,11 +162,11 @@ class _Bisector:
             own, own_face = self._sides[0].query(points)
             rest, rest_face = self._sides[1].query(points)
             to_own, to_rest = points - own, points - rest
-            far_own = np.linalg.norm(to_own, axis=1, keepdims=True)
-            far_rest = np.linalg.norm(to_rest, axis=1, keepdims=True)
+            far_own = row_lengths(to_own)[:, None]
+            far_rest = row_lengths(to_rest)[:, None]
             is_own = far_own <= far_rest
             offset = np.where(is_own, to_own, to_rest)
-            normal = np.where(is_own, self._normals[0][own_face], self._normals[1][rest_face])
+            normal = np.where(is_own, *map(_normals, self._sides, (own_face, rest_face)))
             is_out = np.einsum("ij,ij->i", offset, normal) > 0
             if i < 2 and np.any(is_out):
                 points = np.where(is_out[:, None], points - 2 * offset, points)
@@ -153,3 +175,7 @@ class _Bisector:
             square = np.einsum("ij,ij->i", slope, slope)[:, None]
             points = points - (far_own - far_rest) * slope / np.maximum(square, 0.25)
         return points
+
+
+def _normals(side: ClosestPoints, chosen: Ints) -> Floats:
+    return triangle_normals(side.corners[chosen])

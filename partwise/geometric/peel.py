@@ -12,7 +12,7 @@ from scipy.sparse.csgraph import dijkstra
 
 from partwise.geometric.cap import Cap
 from partwise.geometric.cap_mesh import interior_edges
-from partwise.geometric.fit import Walls, fitted
+from partwise.geometric.fit import Walls, fitted, near_faces
 from partwise.geometric.inside import Inside
 from partwise.geometric.plan import PlannedCap, plan_caps, plan_lids
 from partwise.geometric.solid_bodies import turned_bodies
@@ -128,10 +128,12 @@ class Solid:
 
     def _walls(self, label: int, points: Floats, caps: list[PlannedCap]) -> Walls:
         """What lies around a cap of a part: the part itself and all that is left beside it."""
-        rest = [cap.cap.points[cap.cap.faces] for cap in caps]
-        rest += [self.points[self.surface(other)] for other in self.left if other != label]
-        own = self.points[self.surface(label)]
-        return Walls(own, np.concatenate([np.zeros((0, 3, 3)), *rest])).near(points, 1.0)
+        near = [near_faces(cap.cap.points, cap.cap.faces, points, 1.0) for cap in caps]
+        for other in self.left:
+            if other != label:
+                near.append(near_faces(self.points, self.surface(other), points, 1.0))
+        own = near_faces(self.points, self.surface(label), points, 1.0)
+        return Walls(own, np.concatenate([np.zeros((0, 3, 3)), *near]))
 
     def _owners_beyond(self, rims: list[Ints]) -> Ints:
         """(R,) the labels across the rims of a part."""

@@ -10,6 +10,7 @@ from partwise.geometry.topology import (
     Floats,
     Ints,
     adjacent_faces,
+    cross_rows,
     face_components,
     mesh_edges,
 )
@@ -17,8 +18,9 @@ from partwise.geometry.topology import (
 
 def body_volumes(points: Floats, faces: Ints, body: Ints) -> Floats:
     """(B,) signed volume of each body. body: (F,) int64 the body of each face, 0 … B−1."""
-    corners = points[faces] - points[faces].mean(axis=(0, 1))
-    sixth = np.einsum("ij,ij->i", corners[:, 0], np.cross(corners[:, 1], corners[:, 2])) / 6
+    corners = points[faces]
+    corners = corners - corners.mean(axis=(0, 1))
+    sixth = np.einsum("ij,ij->i", corners[:, 0], cross_rows(corners[:, 1], corners[:, 2])) / 6
     return np.asarray(np.bincount(body, sixth), dtype=np.float64)
 
 

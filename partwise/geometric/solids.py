@@ -10,7 +10,7 @@ import manifold3d as m3
 import numpy as np
 
 from partwise.geometric.completed import CompletedPart
-from partwise.geometry.topology import Floats, Ints, face_areas, signed_volume
+from partwise.geometry.topology import Floats, Ints, face_areas, signed_volume, used_vertices
 
 EXACT = 1e-6  # how far a solid's volume may be from its part's, as a share
 
@@ -32,10 +32,10 @@ def to_solid(points: Floats, faces: Ints, number: int) -> m3.Manifold | None:
     """
     if not len(faces):
         return None
-    used, corners = np.unique(faces, return_inverse=True)
+    used, corners = used_vertices(faces)
     mesh = m3.Mesh64(
         vert_properties=np.ascontiguousarray(points[used]),
-        tri_verts=np.ascontiguousarray(corners.reshape(-1, 3), dtype=np.uint64),
+        tri_verts=np.ascontiguousarray(corners, dtype=np.uint64),
         run_index=np.array([0, 3 * len(faces)], dtype=np.uint64),
         run_original_id=np.array([number], dtype=np.uint32),
         # One id for each face, or coplanar ones would be joined and divided anew.
@@ -93,8 +93,10 @@ def _turned_like(points: Floats, faces: Ints, firsts: Floats) -> Ints:
 
 def _compact(vertices: Floats, faces: Ints) -> tuple[Floats, Ints]:
     """The vertices that faces use, in order of first use, and the faces in terms of them."""
-    used, first, inverse = np.unique(faces, return_index=True, return_inverse=True)
-    order = np.argsort(first)
-    rank = np.empty_like(order)
-    rank[order] = np.arange(len(order))
-    return vertices[used[order]], rank[inverse.reshape(-1, 3)]
+    corners = faces.ravel()
+    first = np.empty(len(vertices), dtype=np.int64)
+    first[corners[::-1]] = np.arange(len(corners))[::-1]
+    used = corners[first[corners] == np.arange(len(corners))]
+    rank = np.empty(len(vertices), dtype=np.int64)
+    rank[used] = np.arange(len(used))
+    return vertices[used], rank[faces]

@@ -12,7 +12,7 @@ import numpy as np
 from embreex.mesh_construction import TriangleMesh
 from embreex.rtcore_scene import EmbreeScene
 
-from partwise.geometry.topology import Floats, Ints
+from partwise.geometry.topology import Floats, Ints, cross_rows
 
 SAMPLES = 2000
 SEED = 0
@@ -52,7 +52,7 @@ def part_thickness(vertices: Floats, faces: Ints) -> float:
 def _samples(points: Floats, faces: Ints) -> tuple[Floats, Floats]:
     """(N, 3) points spread over the surface by area, one in each equal stretch, and normals."""
     a, b, c = (np.take(points, faces[:, i], axis=0) for i in range(3))
-    cross = _cross(b - a, c - a)
+    cross = cross_rows(b - a, c - a)
     double = np.sqrt(np.einsum("ij,ij->i", cross, cross))
     total = np.cumsum(double)
     if not total[-1] > 0:
@@ -65,12 +65,6 @@ def _samples(points: Floats, faces: Ints) -> tuple[Floats, Floats]:
     weights = np.stack([1 - root, root * (1 - second), root * second], axis=1)
     origins = np.einsum("nk,nkj->nj", weights, points[faces[picks]])
     return origins, cross[picks] / double[picks, None]
-
-
-def _cross(first: Floats, second: Floats) -> Floats:
-    """Cross products of (N, 3) rows, several times faster than numpy's on many of them."""
-    (ax, ay, az), (bx, by, bz) = first.T, second.T
-    return np.stack([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx], axis=1)
 
 
 def _measure(scene: EmbreeScene, origins: Floats, normals: Floats) -> tuple[Floats, Floats]:
@@ -95,9 +89,9 @@ def _measure(scene: EmbreeScene, origins: Floats, normals: Floats) -> tuple[Floa
 def _cone(normals: Floats) -> tuple[Floats, Floats]:
     """(N, R, 3) unit directions inward, the first straight, and their (R,) cosines to it."""
     helper = np.eye(3)[np.argmin(np.abs(normals), axis=1)]
-    first = _cross(normals, helper)
+    first = cross_rows(normals, helper)
     first /= np.linalg.norm(first, axis=1, keepdims=True)
-    second = _cross(normals, first)
+    second = cross_rows(normals, first)
     angles = 2 * np.pi * np.arange(CONE_RAYS) / CONE_RAYS
     aside = np.einsum("r,nj->nrj", np.cos(angles), first)
     aside += np.einsum("r,nj->nrj", np.sin(angles), second)

@@ -14,7 +14,7 @@ from partwise.geometric.inside import INSIDE, winding_numbers
 from partwise.geometric.solid_bodies import body_of_faces, body_volumes
 from partwise.geometry.closest import ClosestPoints
 from partwise.geometry.crossings import crossing_pairs
-from partwise.geometry.topology import Floats, Ints, signed_volume
+from partwise.geometry.topology import Floats, Ints, signed_volume, used_vertices
 
 Bools = NDArray[np.bool_]
 # Cells along the longest side. A grid's work is that of its nodes near the surface for each face.
@@ -72,8 +72,8 @@ def _large_pieces(points: Floats, faces: Ints) -> tuple[Floats, Ints]:
     body = body_of_faces(faces)
     volumes = body_volumes(points, faces, body)
     kept = faces[(np.abs(volumes) >= CRUMB * volumes.max())[body]]
-    used, corners = np.unique(kept, return_inverse=True)
-    return points[used], corners.reshape(-1, 3)
+    used, corners = used_vertices(kept)
+    return points[used], corners
 
 
 def _snapped(points: Floats, faces: Ints, closest: ClosestPoints, reach: float) -> Floats:

@@ -10,7 +10,16 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from partwise.geometry.topology import Floats, Ints
+from partwise.geometry.aabb import points_aabb
+from partwise.geometry.labels import members_by_label
+from partwise.geometry.topology import (
+    Floats,
+    Ints,
+    corner_bounds,
+    cross_rows,
+    row_lengths,
+    used_vertices,
+)
 
 # How deep faces must reach into each other to count, as a share of the mesh's longest side: about
 # what writing a file in single precision moves its vertices.
@@ -27,44 +36,57 @@ def crossing_pairs(
     faces: Ints,
     *,
     among: Ints | None = None,
+    groups: Ints | None = None,
     with_flat: bool = True,
     tolerance: float = TOLERANCE,
 ) -> Ints:
     """(N, 2) int64 pairs of faces that cross, the smaller first, in rising order.
 
     vertices: (V, 3) float64, finite. faces: (F, 3) int64. among: indices of faces of which at
-    least one is in every pair; all by default. with_flat: whether faces that overlap in one plane
+    least one is in every pair; all by default. groups: (F,) int64; where given, only pairs of faces
+    of different groups count. with_flat: whether faces that overlap in one plane
     count. tolerance: how deep faces must reach into each other, in longest sides of the mesh.
     """
     chosen = np.arange(len(faces)) if among is None else np.unique(among)
     if len(faces) < 2 or not len(chosen):
         return np.zeros((0, 2), dtype=np.int64)
-    used = vertices[faces.ravel()]
-    low = used.min(axis=0)
-    size = float(np.ptp(used, axis=0).max())
+    low, high = points_aabb(vertices[used_vertices(faces)[0]])
+    size = float((high - low).max())
     if size <= 0:
         return np.zeros((0, 2), dtype=np.int64)
     points = (vertices - low) / size
     found = [
         _crossing(points[faces[pairs]], pairs, with_flat, tolerance)
-        for pairs in _near(points, faces, chosen)
+        for pairs in _near(points, faces, chosen, groups)
     ]
     pairs = np.sort(np.concatenate([np.zeros((0, 2), dtype=np.int64), *found]), axis=1)
     return np.asarray(np.unique(pairs, axis=0))
 
 
-def _near(points: Floats, faces: Ints, chosen: Ints) -> Iterator[Ints]:
+def _near(points: Floats, faces: Ints, chosen: Ints, groups: Ints | None) -> Iterator[Ints]:
     """Chunks of (N, 2) pairs of faces whose boxes meet, each pair once, the first one chosen."""
-    order = _space_order(points[faces].mean(axis=1))
-    levels = _box_levels(points, faces[order])
+    boxes = _boxes(points, faces)
+    kept: Ints = np.arange(len(faces))
+    if len(chosen) < len(faces):
+        kept = np.nonzero(_all_at_most(boxes, _reach(boxes[chosen])))[0]
+    if groups is not None:
+        kept = kept[_is_near_other(boxes, groups)[kept]]
     is_chosen = np.zeros(len(faces), dtype=bool)
     is_chosen[chosen] = True
+    a, b, c = (points[faces[kept, i]] for i in range(3))
+    order = kept[_space_order((a + b + c) / 3)]
+    if not len(order):
+        return
+    levels = _box_levels(boxes[order])
     is_query = is_chosen[order]
     queries = np.nonzero(is_query)[0]
     for start in range(0, len(queries), QUERY_CHUNK):
         pairs = _meeting(levels, queries[start : start + QUERY_CHUNK], is_query)
+        pairs = order[pairs]
+        if groups is not None:
+            pairs = pairs[groups[pairs[:, 0]] != groups[pairs[:, 1]]]
         for at in range(0, len(pairs), PAIR_CHUNK):
-            yield order[pairs[at : at + PAIR_CHUNK]]
+            yield pairs[at : at + PAIR_CHUNK]
 
 
 def _space_order(centres: Floats) -> Ints:
@@ -89,12 +111,44 @@ def _spread(bits: NDArray[np.uint64]) -> NDArray[np.uint64]:
     return bits
 
 
-def _box_levels(points: Floats, faces: Ints) -> list[Boxes]:
-    """(N, 6) boxes of the faces as minimum and negated maximum, then of groups, up to one group."""
-    corners = points[faces]
+def _boxes(points: Floats, faces: Ints) -> Boxes:
+    """(F, 6) boxes of the faces as minimum and negated maximum."""
+    low, high = corner_bounds(points, faces)
     slack = 2 * np.finfo(np.float32).eps
-    boxes = np.concatenate([corners.min(axis=1) - slack, -corners.max(axis=1) - slack], axis=1)
-    levels = [np.ascontiguousarray(boxes, dtype=np.float32)]
+    return np.concatenate([low - slack, -high - slack], axis=1).astype(np.float32)
+
+
+def _reach(boxes: Boxes) -> Boxes:
+    """(6,) the most that the numbers of a box may be that meets the box around all these."""
+    return np.asarray(-np.concatenate([boxes[:, 3:].min(axis=0), boxes[:, :3].min(axis=0)]))
+
+
+def _is_near_other(boxes: Boxes, groups: Ints) -> NDArray[np.bool_]:
+    """(F,) whether the box of a face meets the box around some other group."""
+    members = members_by_label(groups)
+    reaches = {group: _reach(boxes[own]) for group, own in members.items()}
+    names = list(members)
+    whole = np.stack([boxes[own].min(axis=0) for own in members.values()])
+    is_near = np.zeros(len(boxes), dtype=bool)
+    for other, reach in reaches.items():
+        for place in np.nonzero(_all_at_most(whole, reach))[0]:
+            if names[place] != other:
+                own = members[names[place]]
+                is_near[own] |= _all_at_most(boxes[own], reach)
+    return is_near
+
+
+def _all_at_most(boxes: Boxes, most: Boxes) -> NDArray[np.bool_]:
+    """(F,) whether none of the numbers of a box is above those of `most`."""
+    is_under: NDArray[np.bool_] = np.ones(len(boxes), dtype=bool)
+    for column, value in zip(boxes.T, most, strict=True):
+        is_under &= column <= value
+    return is_under
+
+
+def _box_levels(boxes: Boxes) -> list[Boxes]:
+    """The (N, 6) boxes, then those of groups, up to one group."""
+    levels = [boxes]
     while len(levels[-1]) > 1:
         starts = np.arange(0, len(levels[-1]), FAN_OUT)
         levels.append(np.minimum.reduceat(levels[-1], starts, axis=0))
@@ -138,7 +192,7 @@ def _crossing(corners: Floats, pairs: Ints, with_flat: bool, tolerance: float) -
     for i in range(3):
         for j in range(3):
             along = one[left, i] - one[left, i - 1]
-            axis = _unit(np.cross(along, other[left, j] - other[left, j - 1]))
+            axis = _unit(cross_rows(along, other[left, j] - other[left, j - 1]))
             left = left[_depth(one[left], other[left], axis) > tolerance]
     if with_flat:
         left = np.concatenate([left, flat[_overlaps(one[flat], other[flat], tolerance)]])
@@ -151,23 +205,23 @@ def _about_plane(triangle: Floats, other: Floats) -> tuple[Floats, Floats]:
     The first is +inf for others without an area.
     """
     base = other[:, 0]
-    normal = _unit(np.cross(other[:, 1] - base, other[:, 2] - base))
+    normal = _unit(cross_rows(other[:, 1] - base, other[:, 2] - base))
     heights = np.einsum("nij,nj->in", triangle - base[:, None], normal)
     low = np.minimum(np.minimum(heights[0], heights[1]), heights[2])
     high = np.maximum(np.maximum(heights[0], heights[1]), heights[2])
-    depth = np.where(np.any(normal != 0, axis=1), np.minimum(high, -low), np.inf)
+    depth = np.where(_has_direction(normal), np.minimum(high, -low), np.inf)
     return depth, np.maximum(high, -low)
 
 
 def _overlaps(one: Floats, other: Floats, tolerance: float) -> NDArray[np.bool_]:
     """(N,) whether (N, 3, 3) triangles that lie in one plane share an area."""
-    crosses = [np.cross(t[:, 1] - t[:, 0], t[:, 2] - t[:, 0]) for t in (one, other)]
-    sizes = [np.linalg.norm(cross, axis=1, keepdims=True) for cross in crosses]
+    crosses = [cross_rows(t[:, 1] - t[:, 0], t[:, 2] - t[:, 0]) for t in (one, other)]
+    sizes = [row_lengths(cross)[:, None] for cross in crosses]
     normal: Floats = np.where(sizes[0] >= sizes[1], crosses[0], crosses[1])
     is_over: NDArray[np.bool_] = np.ones(len(one), dtype=bool)
     for triangle in (one, other):
         for i in range(3):
-            axis = _unit(np.cross(normal, triangle[:, i] - triangle[:, i - 1]))
+            axis = _unit(cross_rows(normal, triangle[:, i] - triangle[:, i - 1]))
             is_over &= _depth(one, other, axis) > tolerance
     return is_over
 
@@ -177,13 +231,20 @@ def _depth(one: Floats, other: Floats, axis: Floats) -> Floats:
     base = one[:, :1]
     first = np.einsum("nij,nj->ni", one - base, axis)
     second = np.einsum("nij,nj->ni", other - base, axis)
-    depth = np.minimum(
-        first.max(axis=1) - second.min(axis=1), second.max(axis=1) - first.min(axis=1)
-    )
-    return np.where(np.any(axis != 0, axis=1), depth, np.inf)
+    depth = np.minimum(_largest(first) + _largest(-second), _largest(second) + _largest(-first))
+    return np.where(_has_direction(axis), depth, np.inf)
+
+
+def _largest(rows: Floats) -> Floats:
+    """(N,) the largest of each three."""
+    return np.asarray(np.maximum(np.maximum(rows[:, 0], rows[:, 1]), rows[:, 2]))
+
+
+def _has_direction(vectors: Floats) -> NDArray[np.bool_]:
+    return np.asarray((vectors[:, 0] != 0) | (vectors[:, 1] != 0) | (vectors[:, 2] != 0))
 
 
 def _unit(vectors: NDArray[np.floating]) -> Floats:
     """Vectors of length one; zero for those too short to have a direction."""
-    length = np.linalg.norm(vectors, axis=1, keepdims=True)
+    length = row_lengths(np.asarray(vectors, dtype=np.float64))[:, None]
     return np.asarray(np.divide(vectors, length, out=np.zeros_like(vectors), where=length > 1e-18))

@@ -32,19 +32,44 @@ def weld(vertices: Floats, faces: Ints) -> tuple[Floats, Ints]:
 
 def face_areas(vertices: Floats, faces: Ints) -> Floats:
     """(F,) areas in squared units of the mesh."""
-    return np.asarray(np.linalg.norm(face_cross(vertices, faces), axis=1) / 2, dtype=np.float64)
+    return row_lengths(face_cross(vertices, faces)) / 2
 
 
 def face_cross(vertices: Floats, faces: Ints) -> Floats:
     """(F, 3) normals times twice the area."""
-    a, b, c = vertices[faces[:, 0]], vertices[faces[:, 1]], vertices[faces[:, 2]]
-    return np.asarray(np.cross(b - a, c - a), dtype=np.float64)
+    a, b, c = (np.take(vertices, faces[:, i], axis=0) for i in range(3))
+    return cross_rows(b - a, c - a)
+
+
+def cross_rows(first: Floats, second: Floats) -> Floats:
+    """(N, 3) cross products of (N, 3) rows: numpy's, several times as fast on many of them."""
+    (ax, ay, az), (bx, by, bz) = first.T, second.T
+    return np.stack([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx], axis=1)
+
+
+def corner_bounds(vertices: Floats, faces: Ints) -> tuple[Floats, Floats]:
+    """(F, 3) lowest and highest coordinates of each face."""
+    a, b, c = (np.take(vertices, faces[:, i], axis=0) for i in range(3))
+    return np.minimum(np.minimum(a, b), c), np.maximum(np.maximum(a, b), c)
+
+
+def used_vertices(faces: Ints) -> tuple[Ints, Ints]:
+    """(W,) int64 vertices that faces use, rising, and the (F, 3) faces in terms of them."""
+    is_used = np.zeros(int(faces.max(initial=-1)) + 1, dtype=bool)
+    is_used[faces.ravel()] = True
+    return np.nonzero(is_used)[0], (np.cumsum(is_used) - 1)[faces]
+
+
+def row_lengths(vectors: Floats) -> Floats:
+    """(...) lengths of (..., 3) vectors: those of numpy, to the last bit, in less time."""
+    squares = vectors * vectors
+    return np.asarray(np.sqrt(squares[..., 0] + squares[..., 1] + squares[..., 2]))
 
 
 def face_normals(vertices: Floats, faces: Ints) -> Floats:
     """(F, 3) unit normals; zero for faces without area."""
     cross = face_cross(vertices, faces)
-    length = np.linalg.norm(cross, axis=1, keepdims=True)
+    length = row_lengths(cross)[:, None]
     np.divide(cross, length, out=cross, where=length > 0)
     return cross
 
@@ -54,7 +79,8 @@ def signed_volume(vertices: Floats, faces: Ints) -> float:
     if not len(faces):
         return 0.0
     corners = vertices[faces] - vertices[faces[0, 0]]
-    return float(np.einsum("ij,ij->", corners[:, 0], np.cross(corners[:, 1], corners[:, 2])) / 6)
+    across = cross_rows(corners[:, 1], corners[:, 2])
+    return float(np.einsum("ij,ij->", corners[:, 0], across) / 6)
 
 
 @dataclass(frozen=True)
@@ -63,25 +89,30 @@ class Edges:
 
     vertices: (E, 2) int64, the smaller vertex first. side_edge: (3F,) int64, the edge of side
     3 f + i, which runs from corner i to corner i + 1 of face f; −1 for sides of zero length.
-    counts: (E,) int64, how many face sides lie on each edge.
+    counts: (E,) int64, how many face sides lie on each edge. order: (S,) int64, the sides that have
+    a length, edge by edge, rising on each.
     """
 
     vertices: Ints
     side_edge: Ints
     counts: Ints
+    order: Ints
 
 
 def mesh_edges(faces: Ints) -> Edges:
     """The edges of a (welded) mesh."""
     starts, ends = faces.ravel(), np.roll(faces, -1, axis=1).ravel()
-    low, high = np.minimum(starts, ends), np.maximum(starts, ends)
     span = int(faces.max(initial=0)) + 1
-    is_side = low != high
-    codes, inverse = np.unique(low[is_side] * span + high[is_side], return_inverse=True)
+    codes = np.minimum(starts, ends) * span + np.maximum(starts, ends)
+    order = np.argsort(codes, kind="stable")
+    is_side = starts != ends
+    if not is_side.all():
+        order = order[is_side[order]]
+    firsts, counts = run_lengths(codes[order])
     side_edge = np.full(len(starts), -1, dtype=np.int64)
-    side_edge[is_side] = inverse
-    counts = np.bincount(inverse, minlength=len(codes))
-    return Edges(np.stack([codes // span, codes % span], axis=1), side_edge, counts)
+    side_edge[order] = np.repeat(np.arange(len(counts)), counts)
+    low, high = np.divmod(codes[order[firsts]], span)
+    return Edges(np.stack([low, high], axis=1), side_edge, counts, order)
 
 
 def adjacent_faces(edges: Edges) -> tuple[Ints, Ints]:
@@ -90,8 +121,7 @@ def adjacent_faces(edges: Edges) -> tuple[Ints, Ints]:
     A face side on an edge with more than two sides is paired with the next one around, so that a
     non-manifold edge still connects all its faces.
     """
-    sides = np.nonzero(edges.side_edge >= 0)[0]
-    sides = sides[np.argsort(edges.side_edge[sides], kind="stable")]
+    sides = edges.order
     owner = edges.side_edge[sides]
     is_pair = owner[1:] == owner[:-1]
     pairs = np.stack([sides[:-1][is_pair] // 3, sides[1:][is_pair] // 3], axis=1)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from partwise.geometric.complete import complete_parts
-from partwise.geometric.completed import CompletedPart, PartState
+from partwise.geometric.completed import CompletedPart, PartState, closed_part
 from partwise.geometric.overlaps import without_overlaps
 from partwise.geometric.solids import solid_of
 from partwise.geometry.topology import is_watertight, weld
@@ -91,6 +91,35 @@ def test_a_part_that_lies_wholly_in_another_of_its_size_is_kept():
 
     assert [part.state for part in parts] == [PartState.CLOSED] * 2
     assert all(part.volume > 0.99 for part in parts)
+
+
+def closed_body(label: int, solid: m3.Manifold) -> CompletedPart:
+    mesh = solid.to_mesh64()
+    vertices = np.asarray(mesh.vert_properties)[:, :3]
+    faces = np.asarray(mesh.tri_verts, dtype=np.int64)
+    return closed_part(label, vertices, faces, np.arange(len(faces)), PartState.CLOSED)
+
+
+def crumpled_ball() -> m3.Manifold:
+    """A ball that crosses itself so often that booleans with it lose or win volume."""
+    waves = 1.5 * np.random.default_rng(3).standard_normal((3, 3))
+    return m3.Manifold.sphere(1, 16).warp_batch(
+        lambda points: points + 0.8 * np.sin(2 * points @ waves) + np.array([1.5, 0, 0])
+    )
+
+
+def test_a_neighbour_that_cannot_be_cut_out_does_not_keep_another_in() -> None:
+    solids = [box((4, 4, 4), (0, 0, 0)), crumpled_ball(), box((0.5, 0.5, 6), (1.6, 1.6, 0))]
+    parts = [closed_body(i, solid) for i, solid in enumerate(solids)]
+    left = (solids[0] - solids[1]).volume() + (solids[0] ^ solids[1]).volume()
+    assert abs(left - 64) > 0.1, "the ball can be cut out after all"
+
+    block, ball, rod = without_overlaps(parts)
+
+    assert shared((block, rod)) < 1e-9
+    assert is_watertight(block.faces)
+    assert block.volume == pytest.approx(64 - 0.5 * 0.5 * 4, rel=1e-6)
+    assert (ball.volume, rod.volume) == (parts[1].volume, parts[2].volume)
 
 
 def test_open_parts_pass_through():
