@@ -9,7 +9,7 @@ from embreex.mesh_construction import TriangleMesh
 from embreex.rtcore_scene import EmbreeScene
 from numpy.typing import NDArray
 
-from partwise.geometry.topology import Floats, Ints, face_cross
+from partwise.geometry.topology import Floats, Ints, cross_rows, face_cross, row_lengths
 
 FAR = 2.5
 INSIDE = 0.75
@@ -100,8 +100,8 @@ def _solid_angle(corners: Floats) -> float:
 def _solid_angles(corners: Floats) -> Floats:
     """The solid angles of triangles seen from the origin (van Oosterom and Strackee, 1983)."""
     a, b, c = corners[:, 0], corners[:, 1], corners[:, 2]
-    la, lb, lc = (np.linalg.norm(side, axis=1) for side in (a, b, c))
-    triple = np.einsum("ij,ij->i", a, np.cross(b, c))
+    la, lb, lc = (row_lengths(side) for side in (a, b, c))
+    triple = np.einsum("ij,ij->i", a, cross_rows(b, c))
     dots = [np.einsum("ij,ij->i", p, q) for p, q in ((a, b), (b, c), (c, a))]
     below = la * lb * lc + dots[0] * lc + dots[1] * la + dots[2] * lb
     return np.asarray(2 * np.arctan2(triple, below))

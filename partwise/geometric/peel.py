@@ -14,7 +14,7 @@ from partwise.geometric.cap import Cap
 from partwise.geometric.cap_mesh import interior_edges
 from partwise.geometric.fit import Walls, fitted, near_faces
 from partwise.geometric.inside import Inside
-from partwise.geometric.plan import PlannedCap, plan_caps, plan_lids
+from partwise.geometric.plan import CapCluster, PlannedCap, plan_caps, plan_lids, span_caps
 from partwise.geometric.solid_bodies import turned_bodies
 from partwise.geometry.labels import members_by_label
 from partwise.geometry.topology import Floats, Ints, is_label_border, mesh_edges
@@ -40,6 +40,7 @@ class Solid:
         self.had_holes: set[int] = set()
         self.left = list(self.own)
         self._refused: set[bytes] = set()
+        self._spans: dict[int, tuple[int, list[CapCluster]]] = {}  # with the number of caps then
         self._owner: dict[int, int] = {}
         self._inside: Inside | None = None
         self._note_borders(faces, labels)
@@ -93,13 +94,8 @@ class Solid:
         done.
         """
         assert self._inside is not None, "close the solid first"
-        plan = plan_caps(
-            self.points,
-            self.surface(label),
-            self._inside,
-            self._owners_beyond,
-            may_shell=may_shell,
-        )
+        clusters = self._spanned(label, self._inside)
+        plan = plan_caps(self.points, clusters, self._inside, may_shell=may_shell)
         fitting = None if plan is None else self._fitted(label, plan)
         chosen = plan if fitting is None and may_cross else fitting
         if chosen is None:
@@ -110,7 +106,17 @@ class Solid:
             self.caps[label].append(faces)
             self._share_out(faces[:, ::-1], shares)
         self.left.remove(label)
+        del self._spans[label]
         return True
+
+    def _spanned(self, label: int, inside: Inside) -> list[CapCluster]:
+        """`span_caps` of a part; what is known holds as long as it gets no cap of a neighbour."""
+        count = len(self.caps[label])
+        if label not in self._spans or self._spans[label][0] != count:
+            surface = self.surface(label)
+            clusters = span_caps(self.points, surface, inside, self._owners_beyond)
+            self._spans[label] = count, clusters
+        return self._spans[label][1]
 
     def _fitted(self, label: int, plan: list[PlannedCap]) -> list[PlannedCap] | None:
         """The caps of a part, bent so that they cut through nothing; None where they cannot be."""

@@ -10,7 +10,13 @@ from partwise.geometric.inside import Inside
 from partwise.geometric.rims import OpenRim, group_rims, open_rims
 from partwise.geometric.shell import shell_cap
 from partwise.geometric.solid_bodies import body_of_faces
-from partwise.geometry.topology import Floats, Ints, components_of_pairs
+from partwise.geometry.topology import (
+    Floats,
+    Ints,
+    components_of_pairs,
+    cross_rows,
+    row_lengths,
+)
 
 SAMPLES = 8
 CLEARANCE = 1e-3
@@ -33,13 +39,26 @@ class PlannedCap:
     cap: Cap
 
 
-def plan_caps(
-    points: Floats, surface: Ints, inside: Inside, owners_of: OwnersOf, *, may_shell: bool
-) -> list[PlannedCap] | None:
-    """The caps that close a part of a solid; an empty list when it is closed.
+@dataclass(frozen=True)
+class CapCluster:
+    """What of a part's surface some caps hold together.
+
+    faces: (H, 3) int64. pieces: (H,) int64 the body of each. caps: they close it. worth: how much
+    of the worst of them lies inside the solid, less than 0 where no volume is enclosed.
+    """
+
+    faces: Ints
+    pieces: Ints
+    caps: list[PlannedCap]
+    worth: float
+
+
+def span_caps(
+    points: Floats, surface: Ints, inside: Inside, owners_of: OwnersOf
+) -> list[CapCluster]:
+    """Flat caps and films over the rims of a part of a solid; nothing when it is closed.
 
     surface: (G, 3) int64 faces, outward. owners_of: the label beyond each edge of some rims.
-    Without shells, None when some cap would leave the solid or enclose nothing.
     """
     groups = group_rims(points, open_rims(points, surface))
     if not groups:
@@ -48,18 +67,33 @@ def plan_caps(
     pieces = body_of_faces(surface)
     linked = _linked(pieces, [[rim.face for rim in group] for group in groups])
     clusters = linked[[group[0].face for group in groups]]
-    out: list[PlannedCap] = []
+    out: list[CapCluster] = []
     for cluster in np.unique(clusters):
         caps = [
             c for caps, at in zip(planned, clusters, strict=True) if at == cluster for c in caps
         ]
         chosen = linked == cluster
         worth = _worth(points, surface[chosen], caps, inside)
-        if worth < POOR and not may_shell:
+        out.append(CapCluster(surface[chosen], pieces[chosen], caps, worth))
+    return out
+
+
+def plan_caps(
+    points: Floats, clusters: list[CapCluster], inside: Inside, *, may_shell: bool
+) -> list[PlannedCap] | None:
+    """The caps that close a part of a solid; an empty list when it is closed.
+
+    Without shells, None when some cap would leave the solid or enclose nothing.
+    """
+    out: list[PlannedCap] = []
+    for cluster in clusters:
+        caps = cluster.caps
+        if cluster.worth < POOR and not may_shell:
             return None
-        if worth < POOR:
-            shells = _shells(points, surface[chosen], pieces[chosen], inside)
-            caps = shells if _worth(points, surface[chosen], shells, inside) > worth else caps
+        if cluster.worth < POOR:
+            shells = _shells(points, cluster.faces, cluster.pieces, inside)
+            is_better = _worth(points, cluster.faces, shells, inside) > cluster.worth
+            caps = shells if is_better else caps
         out += caps
     return out
 
@@ -129,8 +163,8 @@ def _worth(points: Floats, surface: Ints, caps: list[PlannedCap], inside: Inside
     """The share of the worst cap inside the solid; less than 0 where no volume is enclosed."""
     corners = np.concatenate([points[surface], *(p.cap.points[p.cap.faces] for p in caps)])
     corners = corners - corners[0, 0]
-    crosses = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    area = float(np.linalg.norm(crosses, axis=1).sum()) / 2
+    crosses = cross_rows(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    area = float(row_lengths(crosses).sum()) / 2
     volume = float(np.einsum("ij,ij->", corners[:, 0], crosses)) / 6
     if volume <= FLAT * area**1.5:
         return -1.0
