@@ -30,6 +30,7 @@ MOST_TANGLED = 0.02
 MOST_CHECKED = 30_000
 # Cells of the grids to try, in turn, until the cuts are clean.
 RESOLUTIONS = (48, 43, 55)
+MANY_FACES = 500_000  # so fine a surface has slivers along a cut on any grid: the last one is taken
 NOTHING = 1e-12
 
 
@@ -87,7 +88,7 @@ def _divided(points: Floats, faces: Ints, label: Ints, chosen: Ints) -> dict[int
     members = [chosen[label[chosen] == i] for i in np.unique(label[chosen])]
     sides = {int(label[own[0]]): points[faces[own]] for own in members}
     cuts = _Cuts(solid, sides, {name: chosen})
-    for resolution in RESOLUTIONS[:-1]:
+    for resolution in RESOLUTIONS[:-1] if len(chosen) < MANY_FACES else ():
         pieces = cuts.pieces(resolution, must_be_clean=True)
         if pieces is not None:
             return pieces
