@@ -75,22 +75,28 @@ def _take_at_work(page: Page, address: str, name: str) -> None:
     """The panel in the middle of a job on a card that is too small for it as it is."""
     page.goto(address)
     page.click("#examples button[data-name=robot]")
-    page.wait_for_function("() => document.querySelector('#segment')?.disabled === false")
+    _wait_for_button(page, "#segment")
     page.check("#preset input[value=quality]")
     page.click("#segment")
     page.locator("#segment-viewer", has_text="Predicting masks").wait_for(timeout=180_000)
     page.wait_for_timeout(8000)  # some of the timeline
     page.locator("#memory-panel").screenshot(path=str(FOLDER / f"{name}.png"))
     page.click("#segment-cancel")
-    page.wait_for_function("() => document.querySelector('#segment')?.disabled === false", timeout=60_000)
+    _wait_for_button(page, "#segment", timeout_ms=60_000)
+
+
+def _wait_for_button(page: Page, selector: str, *, timeout_ms: int = 30_000) -> None:
+    """Wait until a button is there and can be pressed."""
+    is_ready = f"() => document.querySelector('{selector}')?.disabled === false"
+    page.wait_for_function(is_ready, timeout=timeout_ms)
 
 
 def _take(page: Page, address: str, name: str) -> None:
     page.goto(address)
     page.click("#examples button[data-name=robot]")
-    page.wait_for_function("() => document.querySelector('#segment')?.disabled === false")
+    _wait_for_button(page, "#segment")
     page.click("#segment")
-    page.wait_for_function("() => document.querySelector('#send')?.disabled === false", timeout=120_000)
+    _wait_for_button(page, "#send", timeout_ms=120_000)
     viewer = "document.querySelector('#segment-viewer .pv').partwise"
     page.wait_for_function(f"() => {viewer}.isIdle")
     page.evaluate(f"() => {viewer}.explode(0.35)")
@@ -104,7 +110,7 @@ def _take(page: Page, address: str, name: str) -> None:
 def _take_boxes(page: Page) -> None:
     """The Generate tab with a part's box at hand."""
     page.click("#send")
-    page.wait_for_function("() => document.querySelector('#generate')?.disabled === false")
+    _wait_for_button(page, "#generate")
     viewer = "document.querySelector('#generate-viewer .pv').partwise"
     page.wait_for_function(f"() => {viewer}.isIdle")
     page.locator("#generate-viewer").get_by_role("button", name="Edit boxes").click()
