@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
 from model_manager import ModelManager
 from partwise.core.errors import Cancelled, MemoryBudgetError, MeshError, WeightsError
@@ -123,6 +124,11 @@ def same(one: CompletedPart, other: CompletedPart, atol: float = 0.0) -> bool:
     return is_as_many and np.allclose(one.vertices, other.vertices, rtol=0, atol=atol)
 
 
+def distance(one: CompletedPart, other: CompletedPart) -> float:
+    """The mean distance from the vertices of one part to the nearest of another."""
+    return float(cKDTree(other.vertices).query(one.vertices)[0].mean())
+
+
 def test_each_box_gives_a_closed_part_in_the_meshs_place(bench: Bench) -> None:
     made = bench.generate()
     assert [part.part_id for part in made.completed] == [0, 1]
@@ -148,10 +154,13 @@ def test_the_same_seed_gives_the_same_parts_and_another_one_others(bench: Bench)
 
 
 def test_the_order_of_the_boxes_does_not_matter(bench: Bench) -> None:
-    one = bench.generate()
+    one, other = bench.generate(), bench.generate(replace(JOB, settings=replace(QUICK, seed=7)))
     turned = bench.generate(Job(MESH, BOXES[::-1], (1, 0), QUICK))
     assert [part.part_id for part in turned.completed] == [1, 0]
-    assert same(one.completed[0], turned.completed[1], 1e-3)
+    for first, second, unlike in zip(
+        one.completed, turned.completed[::-1], other.completed, strict=True
+    ):  # products are rounded by their place in a batch, some processors' more than others'
+        assert distance(first, second) < 0.1 * distance(first, unlike)
 
 
 def test_parts_are_told_one_by_one(bench: Bench) -> None:
