@@ -7,6 +7,7 @@ nothing depends on the unit, the pose or the density of the mesh.
 from collections.abc import Callable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from partwise.geometric.atoms import (
     AREA,
@@ -59,8 +60,7 @@ class PiecePairs:
 
     def neighbours(self, piece: int) -> Ints:
         """The groups that this one borders or is near to."""
-        row = self.borders[piece]
-        return np.nonzero((row[:, LENGTH] > 0) | (row[:, CONTACT] > 0))[0]
+        return np.nonzero(_are_near(self.borders[piece]))[0]
 
     def merge(self, kept: int, gone: int) -> None:
         """Join two groups; the first stands for both."""
@@ -84,8 +84,7 @@ class PiecePairs:
         the group that stays and the one that goes.
         """
         costs = np.full(self.tries.shape, np.inf)
-        is_near = (self.borders[:, :, LENGTH] > 0) | (self.borders[:, :, CONTACT] > 0)
-        one, other = np.nonzero(np.triu(is_near, 1))
+        one, other = np.nonzero(np.triu(_are_near(self.borders), 1))
         if len(one):
             costs[one, other] = costs[other, one] = price(one, other)
         paid: list[float] = []
@@ -158,6 +157,11 @@ class PiecePairs:
         alive = np.count_nonzero(self.is_alive)
         row = [np.log2(alive), np.log2(min(self.bodies, 64)), self.openness]
         return np.tile(row, (count, 1))
+
+
+def _are_near(borders: Floats) -> NDArray[np.bool_]:
+    """(...) whether there is a border or a contact, of (..., BORDER_COUNT) columns."""
+    return np.asarray((borders[..., LENGTH] > 0) | (borders[..., CONTACT] > 0))
 
 
 def _means(sums: Floats, columns: int | slice) -> Floats:

@@ -11,7 +11,7 @@ from scipy.spatial import cKDTree
 
 from partwise.geometric.boundary import boundary_loops, build_manifold
 from partwise.geometric.cap import plane_basis
-from partwise.geometry.topology import Floats, Ints, face_areas, face_cross
+from partwise.geometry.topology import Floats, Ints, face_areas, face_cross, used_vertices
 
 # A cap must look this much into one direction: projected area over area.
 FLATNESS = 0.6
@@ -59,8 +59,8 @@ def find_footprints(vertices: Floats, faces: Ints, clearance: float) -> list[Foo
 
     vertices: (V, 3) float64. faces: (T, 3) int64, looking out of the part that gets the peg.
     """
-    used, faces = np.unique(faces, return_inverse=True)
-    points, faces = vertices[used], faces.reshape(-1, 3)
+    used, faces = used_vertices(faces)
+    points = vertices[used]
     normal = face_cross(points, faces).sum(axis=0) / 2
     projected = float(np.linalg.norm(normal))
     if not projected > FLATNESS * float(face_areas(points, faces).sum()):

@@ -35,6 +35,7 @@ from partwise.geometry.topology import (
     first_equal_rows,
     mesh_edges,
     relabel_by_first_use,
+    used_vertices,
 )
 
 Bools = NDArray[np.bool_]
@@ -142,9 +143,9 @@ def _find_sheets(vertices: Floats, faces: Ints) -> _Sheets | None:
     is_sheet = _sheet_faces(unit[manifold.origin], manifold)
     if not is_sheet.any():
         return None
-    used, sheet = np.unique(manifold.faces[is_sheet], return_inverse=True)
+    used, sheet = used_vertices(manifold.faces[is_sheet])
     return _Sheets(
-        faces=sheet.reshape(-1, 3),
+        faces=sheet,
         source=kept[is_sheet],
         origin=manifold.origin[used],
         is_open=(manifold.partner.reshape(-1, 3)[is_sheet] < 0).ravel(),

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from partwise.geometry.labels import members_by_label
-from partwise.geometry.topology import Floats, Ints
+from partwise.geometry.topology import Floats, Ints, used_vertices
 
 GOLDEN_ANGLE = 0.381966011250105
 FIRST_HUE = 0.7
@@ -53,8 +53,8 @@ def split_by_label(
 
 def cut_out(vertices: Floats, faces: Ints, chosen: Ints, part_id: int) -> PartSurface:
     """The (G,) chosen faces on their own, with the vertices that they use."""
-    used, local = np.unique(faces[chosen], return_inverse=True)
-    return PartSurface(part_id, vertices[used], local.reshape(-1, 3), chosen)
+    used, local = used_vertices(faces[chosen])
+    return PartSurface(part_id, vertices[used], local, chosen)
 
 
 def part_colour(index: int) -> Colour:

@@ -8,7 +8,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from partwise.geometry.topology import Floats, Ints, face_areas, face_cross, first_equal_rows
+from partwise.geometry.topology import (
+    Floats,
+    Ints,
+    face_areas,
+    face_cross,
+    first_equal_rows,
+    used_vertices,
+)
 
 # A surface of area A crosses about 1.5 A / h² cells of width h, and has two faces a vertex.
 _FACES_PER_CELL_AREA = 3.0
@@ -89,6 +96,5 @@ def _means(vertices: Floats, groups: Ints, faces: Ints) -> tuple[Floats, Ints]:
     """The groups' mean positions, and the faces, with the groups that no face uses left out."""
     counts = np.bincount(groups)
     sums = np.stack([np.bincount(groups, weights=vertices[:, axis]) for axis in range(3)], axis=1)
-    used, local = np.unique(faces, return_inverse=True)
-    means = sums[used] / counts[used, None]
-    return means, np.asarray(local.reshape(-1, 3), dtype=np.int64)
+    used, local = used_vertices(faces)
+    return sums[used] / counts[used, None], local
