@@ -16,6 +16,7 @@ from partwise.vram.plan import Form, JobNeed, Rung, Stage, StageOption, StagePla
 from partwise.vram.readings import ComponentState, EventKind, HostReading
 from partwise.vram.simulated import Failures
 from tests.memory_support import CHUNKS, CONTEXT, MIB, World, build_world, expected
+from tests.tiers import slow_but
 
 COMPONENTS = ("a", "b", "c")
 SCENARIOS = 200
@@ -175,7 +176,7 @@ def test_a_budget_lowered_between_stages_is_kept_by_the_next_one() -> None:
     world.manager.shutdown()
 
 
-@pytest.mark.parametrize("block", range(4))
+@pytest.mark.parametrize("block", slow_but([0], range(4)))
 def test_every_scenario_of_three_components_ends_right_or_plainly_and_all_clean(
     block: int,
 ) -> None:

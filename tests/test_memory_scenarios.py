@@ -11,6 +11,7 @@ from partwise.core.errors import MemoryBudgetError
 from partwise.vram.readings import ComponentState, EventKind
 from partwise.vram.simulated import Failures
 from tests.memory_support import CONTEXT, MIB, STAGES, VALUES, World, build_world
+from tests.tiers import slow_but
 
 SCENARIOS = 500
 SWITCHES = 10_000
@@ -32,7 +33,7 @@ def _scenario(seed: int) -> tuple[World, random.Random]:
     return world, dice
 
 
-@pytest.mark.parametrize("block", range(10))
+@pytest.mark.parametrize("block", slow_but([0], range(10)))
 def test_every_scenario_ends_in_the_right_result_or_the_plain_message_and_all_clean(
     block: int,
 ) -> None:

@@ -27,6 +27,7 @@ from partwise.vram.settings import VramSettings
 from partwise.vram.simulated import Failures, SimulatedDevice
 from partwise.vram.worker_runner import WorkerRunner
 from tests.memory_support import CONTEXT, MIB, World, build_world
+from tests.tiers import slow_but
 from tests.vram.streamed_models import (
     BLOCKS,
     build_tower,
@@ -269,7 +270,7 @@ def test_on_the_cpu_beside_the_card_it_is_mapped_and_takes_nothing_of_either(
     assert mapped_bytes() == 0
 
 
-@pytest.mark.parametrize("at", range(BLOCKS))
+@pytest.mark.parametrize("at", slow_but([2], range(BLOCKS)))
 def test_a_cancel_between_blocks_leaves_a_component_that_works(
     path: Path, expected: list[float], at: int
 ) -> None:
@@ -293,7 +294,7 @@ def test_a_cancel_between_blocks_leaves_a_component_that_works(
     assert seen() is None
 
 
-@pytest.mark.parametrize("number", [*range(1, 12), 20, 40])
+@pytest.mark.parametrize("number", slow_but([1, 4, 9, 20], [*range(1, 12), 20, 40]))
 def test_out_of_memory_at_any_moment_is_survived(
     path: Path, expected: list[float], number: int
 ) -> None:
@@ -305,7 +306,7 @@ def test_out_of_memory_at_any_moment_is_survived(
     world.clean_up()
 
 
-@pytest.mark.parametrize("block", range(2))
+@pytest.mark.parametrize("block", slow_but([0], range(2)))
 def test_every_scenario_with_a_streamed_model_ends_right_or_plainly_and_all_clean(
     path: Path, expected: list[float], block: int
 ) -> None:

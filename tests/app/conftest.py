@@ -11,6 +11,7 @@ from studio.workflow import Studio
 from tests.app.support import (
     Server,
     bodies,
+    close_sessions,
     is_idle,
     served,
     table,
@@ -34,11 +35,18 @@ def collected() -> Iterator[None]:
     gc.collect()
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """One server for the tests of a file; each test brings sessions of its own."""
+@pytest.fixture(scope="session")
+def default_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server with the settings as they are, started once."""
     with served(tmp_path_factory) as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def server(default_server: Server) -> Iterator[Server]:
+    """The server for the tests of a file, which begin and end without sessions."""
+    yield default_server
+    close_sessions(default_server.studio)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -73,6 +81,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if item.path.parent == Path(__file__).parent:
             for message in GRADIOS_WARNINGS:
                 item.add_marker(pytest.mark.filterwarnings(f"ignore:{message}"))
+
+
+@pytest.fixture
+def tidy(studio: Studio) -> Iterator[None]:
+    """The test begins and ends without sessions, so that what a request leaves is seen."""
+    yield
+    close_sessions(studio)
 
 
 @pytest.fixture

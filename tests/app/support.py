@@ -128,6 +128,13 @@ def session_folders(studio: Studio) -> list[Path]:
     return [path for path in root.iterdir() if path.is_dir() and path.name != "uploads"]
 
 
+def close_sessions(studio: Studio) -> None:
+    """Remove every session, once no job runs."""
+    wait_until(lambda: is_idle(studio), "no job runs")
+    for session in list(studio.workspace._sessions.values()):
+        studio.workspace.close_session(session.visit)
+
+
 def uploads(studio: Studio) -> list[Path]:
     """The files with content that came from browsers and programs and are still on disk."""
     folder = studio.workspace.root / "uploads"

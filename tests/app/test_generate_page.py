@@ -107,7 +107,7 @@ def test_a_choice_of_parts_stays_until_the_parts_are_others(
     page.page.locator("#chosen-parts .token-remove").first.click()
     go_to(page, "Segment")
     go_to(page, "Generate")
-    page.page.wait_for_timeout(500)
+    page.rest()
     assert chosen(page) == 2
 
     go_to(page, "Segment")

@@ -3,6 +3,7 @@
 import asyncio
 import io
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +17,10 @@ from studio import mesh_jobs
 from studio.http import build_routes
 from studio.workflow import Studio
 from tests.app.mesh_api_support import asked, client_of
-from tests.app.support import LINE_LENGTH, Server, is_idle, session_folders, wait_until
+from tests.app.support import LINE_LENGTH, Server, session_folders, wait_until
 
+pytestmark = pytest.mark.usefixtures("tidy")
 FAST = {"preset": "preview", "engine": "geometric"}
-
-
-@pytest.fixture(autouse=True)
-def tidy(studio: Studio) -> Iterator[None]:
-    """Each test begins and ends without sessions, so that what a request leaves is seen."""
-    yield
-    wait_until(lambda: is_idle(studio), "no job runs")
-    for session in list(studio.workspace._sessions.values()):
-        studio.workspace.close_session(session.visit)
 
 
 def post(
@@ -226,7 +219,9 @@ def _chunks_read(
     async def send(message: Any) -> None:
         statuses.extend([message["status"]] if "status" in message else [])
 
-    asyncio.run(Starlette(routes=build_routes(studio))(scope, receive, send))
+    with ThreadPoolExecutor(1) as thread:  # the browser's loop runs in this one
+        application = Starlette(routes=build_routes(studio))
+        thread.submit(asyncio.run, application(scope, receive, send)).result()
     return statuses[0], len(taken)
 
 

@@ -16,11 +16,12 @@ from studio.configuration import ROOT
 from studio.workflow import Studio
 from tests.app.support import bodies, wait_until, write_glb
 from tests.app.visit import GENERATE, LOOKS, SEGMENT, Visit
+from tests.tiers import slow_but
 
 pytestmark = pytest.mark.browser
 
 
-@pytest.mark.parametrize("look", LOOKS)
+@pytest.mark.parametrize("look", slow_but(["light"], LOOKS))
 def test_from_upload_to_closed_parts(
     visit: Callable[..., Visit], table_glb: Path, tmp_path: Path, look: str
 ) -> None:
@@ -190,8 +191,8 @@ def test_the_memory_panel_is_there_and_says_that_there_is_no_gpu(
         pytest.skip("this machine has a GPU")
     page = visit()
     panel = page.page.locator("#memory-panel")
-    wait_until(lambda: "GiB" in panel.inner_text(), "the panel shows figures")
-    assert "GPU" in panel.inner_text()
+    wait_until(lambda: "GPU" in panel.inner_text(), "the panel says that there is no GPU")
+    assert "GiB" in panel.inner_text()
     assert panel.get_by_role("button", name="Unload now").is_visible()
     assert nameless_controls(page) == []
 
@@ -252,6 +253,7 @@ def test_a_number_that_is_none_is_told_where_the_plan_stands(
     page.wait_for_state("ready")
 
 
+@pytest.mark.slow
 def test_two_pages_work_side_by_side(visit: Callable[..., Visit], tmp_path: Path) -> None:
     pages = [visit(), visit()]
     for count, page in enumerate(pages, start=2):

@@ -126,6 +126,7 @@ def cut(studio: Studio, session: Session) -> flows.Steps[None]:
     return flows.cut(studio, session, options_of(studio), "auto")
 
 
+@pytest.mark.slow
 def test_thirty_cancels_at_random_moments_leave_nothing(studio: Studio, opened: Session) -> None:
     moments, ends = random.Random(0), []
     usual_s = min(0.25, *(timed(cut(studio, opened)) for _ in range(2)))

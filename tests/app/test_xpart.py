@@ -18,6 +18,7 @@ from studio.catalog import XPART
 from studio.workflow import Studio
 from tests.app.support import ROOT, Server, is_idle, served, wait_until
 from tests.app.visit import GENERATE, SEGMENT, Visit
+from tests.tiers import slow_but
 from tests.xpart_support import write_tiny_weights
 
 # In the page, so that the job cannot end before a slow browser has looked; counts those that wait.
@@ -93,7 +94,7 @@ def wait_for_end(page: Visit) -> str:
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize("count", [1, 10, pytest.param(50, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", slow_but([1], [1, 10, 50]))
 def test_boxes_on_a_mesh_become_closed_parts(
     visit: Callable[..., Visit], mesh: trimesh.Trimesh, tmp_path: Path, studio: Studio, count: int
 ) -> None:
@@ -120,10 +121,10 @@ def test_boxes_on_a_mesh_become_closed_parts(
 
 @pytest.mark.browser
 def test_parts_of_the_segmentation_go_over_with_their_names_and_colours(
-    visit: Callable[..., Visit],
+    visit: Callable[..., Visit], bodies_glb: Path
 ) -> None:
     page = visit()
-    page.upload(MESH)
+    page.upload(bodies_glb)
     page.wait_for_state("ready")
     page.press("segment")
     page.wait_for_state("done")
@@ -136,19 +137,20 @@ def test_parts_of_the_segmentation_go_over_with_their_names_and_colours(
     assert looks(page, GENERATE) == before
 
 
+@pytest.mark.slow
 @pytest.mark.browser
 def test_finished_parts_are_seen_while_others_wait_and_a_cancel_keeps_them(
     visit: Callable[..., Visit], mesh: trimesh.Trimesh, tmp_path: Path, studio: Studio
 ) -> None:
     page = visit()
-    open_with_boxes(page, write_boxes(tmp_path / "boxes.npy", mesh, 50))
+    open_with_boxes(page, write_boxes(tmp_path / "boxes.npy", mesh, 20))
     page.press("generate")
     rows = page.page.locator(f"#{GENERATE} tbody tr")
     assert page.page.evaluate(CANCEL_AT_FIRST_PART, f"#{GENERATE} tbody tr") > 0
     assert wait_for_end(page) == "partial"
     assert rows.filter(has_text="closed").count() > 0
     scene = trimesh.load(io.BytesIO(page.download("parts.glb", GENERATE)), file_type="glb")
-    assert 0 < len(scene.geometry) < 50
+    assert 0 < len(scene.geometry) < 20
     wait_until(lambda: is_idle(studio), "nothing runs")
     assert studio.manager.resident_weights() == {}
 

@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+from tests.watched_page import WatchedPage
+
 LOOKS = {
     "light": {"color_scheme": "light", "viewport": {"width": 1280, "height": 900}},
     "dark": {"color_scheme": "dark", "viewport": {"width": 1280, "height": 900}},
@@ -16,22 +18,13 @@ LOOKS = {
 SEGMENT, GENERATE = "segment-viewer", "generate-viewer"
 
 
-class Visit:
-    """One page as a person sees it; remembers every request and every error of its scripts."""
+class Visit(WatchedPage):
+    """One page as a person sees it."""
 
     def __init__(self, context: Any, address: str) -> None:
-        self.page = context.new_page()
-        self.address = address
-        self.outside: list[str] = []
-        self.problems: list[str] = []
-        context.on("request", self._note_request)
-        self.page.on("pageerror", lambda error: self.problems.append(str(error)))
+        super().__init__(context.new_page(), address)
         self.page.goto(address)
         self.wait_for_state("empty")
-
-    def _note_request(self, request: Any) -> None:
-        if not request.url.startswith((f"{self.address}/", "blob:", "data:")):
-            self.outside.append(request.url)
 
     def ask(self, expression: str, viewer: str = SEGMENT) -> Any:
         """The value of an expression on a viewer's testing surface."""

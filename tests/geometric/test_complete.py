@@ -3,11 +3,14 @@
 import numpy as np
 import pytest
 import trimesh
+from hypothesis import given
+from hypothesis import strategies as st
 
 from partwise.geometric.complete import CompletedPart, PartState, complete_parts
 from partwise.geometry import topology
 from partwise.geometry.closest import nearest_on_triangles
 from partwise.geometry.crossings import crossing_pairs
+from tests.tiers import SEEDS, costly
 
 Mesh = tuple[np.ndarray, np.ndarray]
 
@@ -199,8 +202,8 @@ def test_a_face_of_a_box_becomes_a_thin_part_within_the_box() -> None:
     assert parts[1].vertices[:, 2].min() > 0
 
 
-@pytest.mark.parametrize("count", [2, 6, 25])
-@pytest.mark.parametrize("seed", range(3))
+@costly(0.1)
+@given(st.sampled_from([2, 6, 25]), SEEDS)
 def test_random_cuts_of_a_sphere_end_closed_or_with_a_reason(count: int, seed: int) -> None:
     mesh = sphere(1)
     labels = np.random.default_rng(seed).integers(0, count, len(mesh[1])).astype(np.int32)
@@ -209,7 +212,8 @@ def test_random_cuts_of_a_sphere_end_closed_or_with_a_reason(count: int, seed: i
     assert_lawful(mesh, labels, parts, is_whole=False)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@costly(0.1)
+@given(SEEDS)
 def test_random_regions_of_a_sphere_all_close_and_fill_it(seed: int) -> None:
     mesh = sphere()
     middle = mesh[0][mesh[1]].mean(axis=1)

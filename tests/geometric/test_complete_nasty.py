@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import trimesh
+from hypothesis import given
 
 from partwise.core.progress import Progress
 from partwise.geometric.complete import (
@@ -16,6 +17,7 @@ from partwise.geometric.voxel import voxel_surface
 from partwise.geometry import topology
 from partwise.geometry.closest import nearest_on_triangles
 from partwise.geometry.crossings import crossing_pairs
+from tests.tiers import SEEDS, costly
 
 
 def ball() -> tuple[np.ndarray, np.ndarray]:
@@ -87,8 +89,8 @@ def test_faces_that_look_the_wrong_way_are_turned() -> None:
     mixed = faces.copy()
     mixed[::3] = mixed[::3, ::-1]
     whole = topology.signed_volume(vertices, faces)
-    for given in (mixed, faces[:, ::-1]):
-        parts = complete_parts(vertices, given, halves(vertices, given)).parts
+    for turned in (mixed, faces[:, ::-1]):
+        parts = complete_parts(vertices, turned, halves(vertices, turned)).parts
         assert all(topology.is_watertight(part.faces) for part in parts)
         assert sum(part.volume for part in parts) == pytest.approx(whole, rel=1e-9)
 
@@ -175,7 +177,8 @@ def test_nothing_at_all_gives_no_parts() -> None:
     assert complete_parts(np.zeros((0, 3)), empty, np.zeros(0, dtype=np.int32)).parts == ()
 
 
-@pytest.mark.parametrize("seed", range(12))
+@costly(0.12)
+@given(SEEDS)
 def test_random_triangles_get_an_answer(seed: int) -> None:
     rng = np.random.default_rng(seed)
     vertices = rng.normal(size=(12, 3)).round(1)

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from partwise.geometric.atoms import BORDER_COUNT, IS_STRONGER, LENGTH, SUM_COUNT, Atoms
@@ -79,7 +79,6 @@ def test_a_convex_object_is_left_whole():
     assert best(tree_of(heights), replace(atoms, convexity=0.99)) == 1
 
 
-@settings(deadline=None, max_examples=80)
 @given(st.data())
 def test_more_detail_never_gives_fewer_parts_whatever_the_scores(data):
     leaf_count = data.draw(st.integers(1, 40))

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial import cKDTree
 
@@ -237,7 +237,6 @@ def test_a_mesh_without_faces_is_refused():
         segment_mesh(np.zeros((0, 3)), np.zeros((0, 3), dtype=np.int64), settings=SegmentSettings())
 
 
-@settings(deadline=None, max_examples=60)
 @given(st.data())
 def test_any_heap_of_triangles_gets_labels(data):
     seed = data.draw(st.integers(0, 2**32 - 1))

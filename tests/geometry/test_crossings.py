@@ -6,9 +6,11 @@ from itertools import combinations
 import numpy as np
 import pytest
 import trimesh
+from hypothesis import given
 
 from partwise.geometry.crossings import crossing_pairs
 from partwise.geometry.topology import Floats, Ints
+from tests.tiers import SEEDS, costly
 
 Point = tuple[Fraction, ...]
 
@@ -53,7 +55,8 @@ def faces_of(*triangles: list[list[float]]) -> tuple[Floats, Ints]:
 FLOOR = [[0.0, 0.0, 0.0], [4.0, 0.0, 0.0], [0.0, 4.0, 0.0]]
 
 
-@pytest.mark.parametrize("seed", range(6))
+@costly(0.1)
+@given(SEEDS)
 def test_random_triangles_cross_as_exact_arithmetic_says(seed: int) -> None:
     rng = np.random.default_rng(seed)
     vertices = rng.normal(size=(40, 3))

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from partwise.core.errors import Cancelled, MeshError
@@ -62,7 +62,6 @@ def test_every_format_gives_the_same_box_in_file_order(file_name: str, tmp_path:
     assert signed_volume(mesh.vertices, mesh.faces) == pytest.approx(1)
 
 
-@settings(max_examples=25, deadline=None)
 @given(data=st.data())
 def test_formats_agree_on_any_soup(data: st.DataObject, tmp_path_factory: Any) -> None:
     count = data.draw(st.integers(3, 12))
@@ -223,7 +222,6 @@ def area_vector(points: np.ndarray) -> np.ndarray:
     return np.cross(points, np.roll(points, -1, axis=0)).sum(axis=0)
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     radii=st.lists(st.floats(0.2, 3.0), min_size=3, max_size=24),
     axis=st.sampled_from([[0, 1, 2], [1, 2, 0], [2, 0, 1], [1, 0, 2]]),
@@ -296,7 +294,6 @@ def test_a_long_json_is_checked_in_the_child(pool: WorkerPool, tmp_path: Path) -
 # Spoiled files
 
 
-@settings(max_examples=150, deadline=None)
 @given(
     file_name=st.sampled_from(sorted(good_files())),
     spots=st.lists(

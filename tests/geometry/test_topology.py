@@ -1,17 +1,17 @@
 """Pairs, runs and equal rows against plain definitions and trimesh."""
 
 import numpy as np
-import pytest
 import trimesh
 from hypothesis import given
 from hypothesis import strategies as st
 
 from partwise.geometry.topology import first_equal_rows, run_lengths, two_sided_pairs
+from tests.tiers import SEEDS
 
 
-@pytest.mark.parametrize("seed", range(20))
-def test_pairs_equal_the_face_adjacency_of_trimesh(seed: int):
-    faces = np.random.default_rng(seed).integers(0, 12, size=(seed + 1, 3))
+@given(SEEDS, st.integers(1, 30))
+def test_pairs_equal_the_face_adjacency_of_trimesh(seed: int, count: int):
+    faces = np.random.default_rng(seed).integers(0, 12, size=(count, 3))
     mesh = trimesh.Trimesh(np.eye(3)[np.arange(12) % 3], faces, process=False)
 
     expected = mesh.face_adjacency

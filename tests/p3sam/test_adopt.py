@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
 
 from partwise.p3sam.adopt import (
     Candidates,
@@ -10,6 +11,7 @@ from partwise.p3sam.adopt import (
     growth,
     nearest_boxes,
 )
+from tests.tiers import SEEDS
 
 
 def box(low: list[float], high: list[float]) -> np.ndarray:
@@ -118,7 +120,7 @@ def test_nothing_warns_about_the_undefined(recwarn: pytest.WarningsRecorder):
     assert len(recwarn) == 0
 
 
-@pytest.mark.parametrize("seed", range(40))
+@given(SEEDS)
 def test_the_nearest_of_many_boxes_is_the_nearest_of_all(seed: int):
     rng = np.random.default_rng(seed)
 

@@ -7,6 +7,7 @@ from partwise.core.errors import Cancelled
 from partwise.p3sam import heads as heads_module
 from partwise.p3sam.heads import PRODUCT_ROWS_CPU, HeadOutput, PromptHeads
 from tests.p3sam_support import golden, golden_voxels, largest_difference, tensors, tiny_model
+from tests.tiers import slow_but
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +55,7 @@ def test_sixteen_bits_stay_close(
     assert largest_difference(output.ious, arrays["iou"]) < 2e-2
 
 
-@pytest.mark.parametrize("batch", [1, 4, 32])
+@pytest.mark.parametrize("batch", slow_but([4], [1, 4, 32]))
 @pytest.mark.parametrize("chunk", [64, 128, 1500])
 def test_batch_and_chunk_change_no_bit(
     cloud: tuple[torch.Tensor, torch.Tensor],
@@ -87,6 +88,7 @@ def whole_answer(wide_cloud: tuple[torch.Tensor, torch.Tensor]) -> HeadOutput:
     return heads.predict(wide_cloud[1][::1800])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch", [1, 4, 32])
 @pytest.mark.parametrize("chunk", [4096, 8000, 9003])
 def test_batch_and_chunk_change_no_bit_at_full_width(
@@ -101,8 +103,8 @@ def test_batch_and_chunk_change_no_bit_at_full_width(
     assert torch.equal(torch.cat([piece.ious for piece in pieces]), whole_answer.ious)
 
 
-@pytest.mark.parametrize("count", [1, 3, 17])
-@pytest.mark.parametrize("start", [1, 4])
+@pytest.mark.parametrize("count", slow_but([3], [1, 3, 17]))
+@pytest.mark.parametrize("start", slow_but([1], [1, 4]))
 def test_where_arrays_begin_in_memory_changes_no_bit(
     wide_cloud: tuple[torch.Tensor, torch.Tensor], count: int, start: int
 ) -> None:

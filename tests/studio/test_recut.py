@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given
 from numpy.typing import NDArray
 
 from partwise.core.errors import AppError, ConfigError
@@ -17,8 +18,8 @@ from studio.recut import cut_parts, follow, recut
 from studio.segment import SegmentOptions, is_stale
 from tests.studio.meshes import boxes, source_mesh
 from tests.studio.trees import random_tree, tree_document
+from tests.tiers import SEEDS
 
-SEEDS = range(8)
 P3SAM_RUN = Run("segment", "p3sam", "", {}, {}, 1.0)
 
 
@@ -35,7 +36,7 @@ def options(**changed: object) -> SegmentOptions:
     return SegmentOptions(replace(SegmentSettings(), **changed), P3SamSettings())  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@given(SEEDS)
 def test_each_cut_has_as_many_parts_as_asked_and_lies_in_the_one_before(seed: int) -> None:
     document = tree_document(seed)
     coarser: NDArray[np.int32] = np.zeros_like(parts_of(document).face_labels)
@@ -47,7 +48,7 @@ def test_each_cut_has_as_many_parts_as_asked_and_lies_in_the_one_before(seed: in
         coarser = parts.face_labels
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@given(SEEDS)
 def test_a_split_leaves_all_as_it_is_but_one_new_part(seed: int) -> None:
     document = tree_document(seed)
     tree = document.tree
@@ -69,7 +70,7 @@ def test_a_split_leaves_all_as_it_is_but_one_new_part(seed: int) -> None:
         assert len({part.name for part in many.parts}) == count + 1
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@given(SEEDS)
 def test_the_way_of_the_slider_changes_nothing(seed: int) -> None:
     wandered, direct = tree_document(seed), tree_document(seed)
     for count in np.random.default_rng(seed).integers(1, 13, 20):

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
 
 from partwise.core.errors import ConfigError, MeshError
 from partwise.geometry.mesh_io import MeshFacts
@@ -17,6 +18,7 @@ from studio.document import Document, Run
 from studio.results import file_face_ids
 from studio.tree_file import SavedTree, read_tree, saved_tree, tree_bytes, tree_files
 from tests.studio.trees import random_tree, tree_document
+from tests.tiers import SEEDS
 
 
 @pytest.fixture
@@ -36,7 +38,7 @@ def write(path: Path, **changed: Any) -> Path:
     return path
 
 
-@pytest.mark.parametrize("seed", range(4))
+@given(seed=SEEDS)
 def test_a_file_gives_the_cuts_of_the_tree_that_was_written(path: Path, seed: int) -> None:
     document = tree_document(seed, least=2)
     assert document.tree is not None

@@ -36,6 +36,7 @@ from studio.xpart_models import read_config
 from studio.xpart_need import Run, need_of, plan_now
 from tests.memory_support import memory_of
 from tests.studio.meshes import source_mesh
+from tests.tiers import slow_but
 from tests.xpart_support import two_blocks, write_tiny_weights
 
 Latents = NDArray[np.float32]
@@ -119,6 +120,15 @@ def bench(weights: Path, pool: WorkerPool) -> Iterator[Bench]:
     assert bench.device.own_bytes() == 0
 
 
+@pytest.fixture(scope="module")
+def wanted(weights: Path, pool: WorkerPool) -> GeneratedParts:
+    """What a card of ample memory makes of the job."""
+    bench = bench_on(weights, pool)
+    made = bench.generate()
+    bench.engines.manager.shutdown()
+    return made
+
+
 def same(one: CompletedPart, other: CompletedPart, atol: float = 0.0) -> bool:
     is_as_many = one.vertices.shape == other.vertices.shape
     return is_as_many and np.allclose(one.vertices, other.vertices, rtol=0, atol=atol)
@@ -129,8 +139,8 @@ def distance(one: CompletedPart, other: CompletedPart) -> float:
     return float(cKDTree(other.vertices).query(one.vertices)[0].mean())
 
 
-def test_each_box_gives_a_closed_part_in_the_meshs_place(bench: Bench) -> None:
-    made = bench.generate()
+def test_each_box_gives_a_closed_part_in_the_meshs_place(wanted: GeneratedParts) -> None:
+    made = wanted
     assert [part.part_id for part in made.completed] == [0, 1]
     for part in made.completed:
         assert part.state is PartState.CLOSED
@@ -145,29 +155,24 @@ def test_the_card_is_empty_afterwards_and_the_host_keeps_the_weights(bench: Benc
     assert len(bench.engines.manager.host_weights()) == 3
 
 
-def test_the_same_seed_gives_the_same_parts_and_another_one_others(bench: Bench) -> None:
-    one, again = bench.generate(), bench.generate()
-    other = bench.generate(replace(JOB, settings=replace(QUICK, seed=7)))
-    pairs = list(zip(one.completed, again.completed, strict=True))
+def test_the_seed_makes_the_parts_and_the_order_of_the_boxes_does_not(
+    bench: Bench, wanted: GeneratedParts
+) -> None:
+    told: list[int] = []
+    watch = Watch(ignore_progress, CancelToken())
+    again = xpart.generate(JOB, bench.engines, watch, lambda part: told.append(part.part_id))
+    assert told == [0, 1]
+    pairs = list(zip(wanted.completed, again.completed, strict=True))
     assert all(same(first, second) for first, second in pairs)
-    assert not same(one.completed[0], other.completed[0])
 
-
-def test_the_order_of_the_boxes_does_not_matter(bench: Bench) -> None:
-    one, other = bench.generate(), bench.generate(replace(JOB, settings=replace(QUICK, seed=7)))
+    other = bench.generate(replace(JOB, settings=replace(QUICK, seed=7)))
+    assert not same(wanted.completed[0], other.completed[0])
     turned = bench.generate(Job(MESH, BOXES[::-1], (1, 0), QUICK))
     assert [part.part_id for part in turned.completed] == [1, 0]
     for first, second, unlike in zip(
-        one.completed, turned.completed[::-1], other.completed, strict=True
+        wanted.completed, turned.completed[::-1], other.completed, strict=True
     ):  # products are rounded by their place in a batch, some processors' more than others'
         assert distance(first, second) < 0.1 * distance(first, unlike)
-
-
-def test_parts_are_told_one_by_one(bench: Bench) -> None:
-    told: list[int] = []
-    watch = Watch(ignore_progress, CancelToken())
-    xpart.generate(JOB, bench.engines, watch, lambda part: told.append(part.part_id))
-    assert told == [0, 1]
 
 
 def test_a_box_without_a_vertex_is_named_and_the_others_are_made(bench: Bench) -> None:
@@ -254,7 +259,7 @@ def test_a_damaged_configuration_is_refused_with_its_file(weights: Path, tmp_pat
         read_config(tmp_path)
 
 
-@pytest.mark.parametrize("stage", ["Looking", "Shaping", "Decoding"])
+@pytest.mark.parametrize("stage", slow_but(["Shaping"], ["Looking", "Shaping", "Decoding"]))
 def test_a_cancel_in_any_stage_is_heard_and_the_next_run_is_whole(bench: Bench, stage: str) -> None:
     cancel = CancelToken()
 
@@ -268,9 +273,10 @@ def test_a_cancel_in_any_stage_is_heard_and_the_next_run_is_whole(bench: Bench, 
     assert len(bench.generate().completed) == 2
 
 
-@pytest.mark.parametrize("at", [2, 40, 300, 900, 2000])
-def test_a_run_that_ran_out_of_memory_goes_on_and_gives_the_same(bench: Bench, at: int) -> None:
-    wanted = bench.generate()
+@pytest.mark.parametrize("at", slow_but([40, 900], [2, 40, 300, 900, 2000]))
+def test_a_run_that_ran_out_of_memory_goes_on_and_gives_the_same(
+    bench: Bench, wanted: GeneratedParts, at: int
+) -> None:
     bench.device.fail(Failures(at=frozenset({at})))
     found = bench.generate()
     kinds = [event.kind for event in bench.engines.memory.monitor.events()[1]]
@@ -279,7 +285,7 @@ def test_a_run_that_ran_out_of_memory_goes_on_and_gives_the_same(bench: Bench, a
         assert same(one, other, 1e-3)
 
 
-@pytest.mark.parametrize("step", [0, 1, 2])
+@pytest.mark.parametrize("step", slow_but([1], [0, 1, 2]))
 def test_denoising_goes_on_at_the_step_where_memory_ran_out_with_the_same_latents(
     weights: Path, pool: WorkerPool, monkeypatch: pytest.MonkeyPatch, step: int
 ) -> None:
@@ -316,11 +322,13 @@ def latents_of(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Latents:
 
 @pytest.mark.parametrize("rung", [None, Rung.STREAMED])
 def test_a_smaller_card_gives_up_more_and_gives_the_same(
-    weights: Path, pool: WorkerPool, monkeypatch: pytest.MonkeyPatch, rung: Rung | None
+    weights: Path,
+    pool: WorkerPool,
+    monkeypatch: pytest.MonkeyPatch,
+    wanted: GeneratedParts,
+    rung: Rung | None,
 ) -> None:
-    large = bench_on(weights, pool)
-    enough = large.plan().peak_bytes
-    wanted = large.generate()
+    enough = bench_on(weights, pool).plan().peak_bytes
     small = bench_on(weights, pool, enough - 1, host=SmallHost())
     wishes = replace(small.engines.memory.control.preferences(), rung=rung)
     monkeypatch.setattr(small.engines.memory.control, "preferences", lambda: wishes)

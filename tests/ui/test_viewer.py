@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import expect
 
+from tests.tiers import slow_but
 from tests.ui.viewer_support import BACK, LEG_1, LEG_2, PARTWISE, SEAT, Viewer, served
 
 
@@ -167,7 +168,7 @@ def test_keys_do_nothing_while_the_focus_is_elsewhere(viewer: Viewer) -> None:
     viewer.page.locator("#scene textarea, #scene input").focus()
 
     viewer.page.keyboard.press("m")
-    viewer.page.wait_for_timeout(300)
+    viewer.settle()
 
     assert viewer.ask("revision()") == 1
 
@@ -263,7 +264,7 @@ def test_without_webgl_the_table_still_works(browser: Any, address: str) -> None
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", slow_but(["light"], ["light", "dark"]))
 def test_a_phone_shows_everything_without_sideways_scroll(
     browser: Any, address: str, scheme: str
 ) -> None:

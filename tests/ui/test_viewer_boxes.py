@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tests.tiers import slow_but
 from tests.ui.boxes_page import ROOM
 from tests.ui.boxes_support import Editor, given
 from tests.ui.viewer_page import chair, wide
@@ -160,7 +161,7 @@ def test_a_number_is_typed_and_only_that_number_changes(viewer: Editor) -> None:
 
     assert viewer.sent_box() == expected
     viewer.field("y max").press("Tab")
-    viewer.page.wait_for_timeout(100)
+    viewer.settle()
     assert len(viewer.sent()) == 1, "leaving the field sends it no second time"
 
 
@@ -332,7 +333,7 @@ def test_the_picture_is_never_empty_between_two_previews(viewer: Editor) -> None
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", slow_but(["light"], ["light", "dark"]))
 def test_a_finger_drags_a_handle_on_a_phone(browser: Any, address: str, scheme: str) -> None:
     context = browser.new_context(
         viewport={"width": 390, "height": 844}, color_scheme=scheme, has_touch=True
@@ -360,7 +361,7 @@ def test_a_finger_drags_a_handle_on_a_phone(browser: Any, address: str, scheme: 
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", slow_but(["light"], ["light", "dark"]))
 def test_the_words_of_the_panel_and_of_the_states_are_read_easily(
     browser: Any, address: str, scheme: str
 ) -> None:

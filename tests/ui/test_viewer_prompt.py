@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import expect
 
+from tests.tiers import slow, slow_but
 from tests.ui.prompt_page import IOUS, REASON
 from tests.ui.prompt_support import Prompter, distance_to, luminance, sorted_masks
 from tests.ui.viewer_page import chair, wide
@@ -45,7 +46,13 @@ def viewer(open_page: Prompter) -> Iterator[Prompter]:
 @pytest.mark.browser
 @pytest.mark.parametrize(
     ("part_id", "explode", "up"),
-    [(BACK, 0, "Y"), (SEAT, 0.8, "Y"), (LEG_2, 0.8, "Y"), (LEG_2, 0, "Z"), (SEAT, 0.8, "Z")],
+    [
+        slow(BACK, 0, "Y"),
+        slow(SEAT, 0.8, "Y"),
+        (LEG_2, 0.8, "Y"),
+        slow(LEG_2, 0, "Z"),
+        (SEAT, 0.8, "Z"),
+    ],
 )
 def test_a_click_sends_the_point_of_the_surface_in_the_coordinates_of_the_file(
     viewer: Prompter, part_id: int, explode: float, up: str
@@ -93,7 +100,7 @@ def test_turning_the_object_and_clicks_beside_it_ask_nothing(viewer: Prompter) -
     assert viewer.ask(f"pickAt({x}, {y})") is None, "only the hidden part was there"
     viewer.page.mouse.click(x, y)
     viewer.page.mouse.click(80, 120)
-    viewer.page.wait_for_timeout(500)
+    viewer.settle()
 
     assert viewer.sent() == before
     assert viewer.ask("state()") == "done"
@@ -298,7 +305,7 @@ def test_while_the_model_works_nothing_else_is_asked(viewer: Prompter) -> None:
     viewer.page.mouse.click(x + 4, y)
     viewer.let_go()
     viewer.page.wait_for_function(f"{PARTWISE}.state() === 'done'")
-    viewer.page.wait_for_timeout(600)
+    viewer.settle()
 
     assert viewer.ask("state()") == "done"
     assert viewer.sent_point() == pytest.approx(first)
@@ -350,7 +357,7 @@ def test_why_points_cannot_be_clicked_is_said(viewer: Prompter) -> None:
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", slow_but(["light"], ["light", "dark"]))
 def test_a_phone_shows_masks_and_buttons_whole(browser: Any, address: str, scheme: str) -> None:
     context = browser.new_context(
         viewport={"width": 390, "height": 844}, color_scheme=scheme, has_touch=True
@@ -381,7 +388,7 @@ def test_a_phone_shows_masks_and_buttons_whole(browser: Any, address: str, schem
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", slow_but(["light"], ["light", "dark"]))
 def test_the_words_of_the_panel_stand_out_in_both_themes(
     browser: Any, address: str, scheme: str
 ) -> None:

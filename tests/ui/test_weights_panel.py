@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import urllib.request
@@ -18,6 +19,7 @@ from playwright.sync_api import Browser, Page, expect
 from safetensors.numpy import save
 
 from tests.hub_server import COMMIT, HubServer, serve
+from tests.watched_page import WatchedPage
 
 FILE = "p3sam/p3sam.safetensors"
 CONTENT = save({"a": np.arange(400_000, dtype=np.float32)})  # 1.6 MB
@@ -28,10 +30,15 @@ CONTRAST = Path(__file__).with_name("contrast.js").read_text(encoding="utf-8")
 class Panel:
     """The page in the browser, its hub and its weights folder."""
 
-    page: Page
+    watched: WatchedPage
     hub: HubServer
     folder: Path
     address: str
+
+    @property
+    def page(self) -> Page:
+        """The page itself."""
+        return self.watched.page
 
     def part(self, name: str) -> Any:
         """A component of P3-SAM's row."""
@@ -44,8 +51,8 @@ class Panel:
 
 
 @contextlib.contextmanager
-def opened(browser: Browser, folder: Path, hub: HubServer, *host: str) -> Iterator[Panel]:
-    """The page, served by a process of its own; nothing went wrong in it at the end."""
+def served(folder: Path, hub: HubServer, *host: str) -> Iterator[str]:
+    """The address of the page, served by a process of its own."""
     script = Path(__file__).with_name("weights_page.py")
     environment = os.environ | {
         "GRADIO_ANALYTICS_ENABLED": "False",
@@ -54,18 +61,12 @@ def opened(browser: Browser, folder: Path, hub: HubServer, *host: str) -> Iterat
         "HF_HUB_DISABLE_IMPLICIT_TOKEN": "1",
     }
     command = [sys.executable, str(script), str(folder), hub.repository, str(len(CONTENT)), *host]
-    problems: list[str] = []
     with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, text=True) as server:
         assert server.stdout is not None
         try:
-            address = next(line.strip() for line in server.stdout if line.startswith("http"))
-            page = browser.new_page(viewport={"width": 390, "height": 900})
-            page.on("pageerror", lambda error: problems.append(str(error)))
-            yield Panel(show(page, address), hub, folder, address)
-            page.close()
+            yield next(line.strip() for line in server.stdout if line.startswith("http"))
         finally:
             server.kill()
-    assert problems == []
 
 
 def show(page: Page, address: str) -> Page:
@@ -75,17 +76,49 @@ def show(page: Page, address: str) -> Page:
     return page
 
 
-@pytest.fixture
-def hub() -> Iterator[HubServer]:
+@pytest.fixture(scope="module")
+def running_hub() -> Iterator[HubServer]:
     """The hub, with a small file in place of the model's."""
     with serve(HubServer("ada/parts", {FILE: CONTENT})) as server:
         yield server
 
 
 @pytest.fixture
-def panel(browser: Browser, hub: HubServer, tmp_path: Path) -> Iterator[Panel]:
-    """The page of a server on this machine."""
-    with opened(browser, tmp_path, hub) as there:
+def hub(running_hub: HubServer) -> HubServer:
+    """The hub as it behaves at best, and has seen nothing yet."""
+    running_hub.piece_pause_s, running_hub.refusal = 0.0, None
+    running_hub.seen.clear()
+    return running_hub
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The weights folder of the server."""
+    return tmp_path_factory.mktemp("weights")
+
+
+@pytest.fixture(scope="module")
+def address(folder: Path, running_hub: HubServer) -> Iterator[str]:
+    """The address of a server on this machine."""
+    with served(folder, running_hub) as where:
+        yield where
+
+
+@contextlib.contextmanager
+def opened(browser: Browser, address: str, folder: Path, hub: HubServer) -> Iterator[Panel]:
+    """A phone's page; nothing went wrong in it at the end."""
+    watched = WatchedPage(browser.new_page(viewport={"width": 390, "height": 900}), address)
+    show(watched.page, address)
+    yield Panel(watched, hub, folder, address)
+    watched.page.close()
+    assert watched.problems == []
+
+
+@pytest.fixture
+def panel(browser: Browser, hub: HubServer, address: str, folder: Path) -> Iterator[Panel]:
+    """The page, before any weights are there."""
+    shutil.rmtree(folder / "p3sam", ignore_errors=True)
+    with opened(browser, address, folder, hub) as there:
         yield there
 
 
@@ -170,13 +203,17 @@ def test_the_panel_adds_no_public_endpoint_and_fits_a_phone(panel: Panel) -> Non
 def test_visitors_of_an_open_server_read_how_its_owner_can(
     browser: Browser, hub: HubServer, tmp_path: Path
 ) -> None:
-    with opened(browser, tmp_path, hub, "0.0.0.0") as panel:
+    with (
+        served(tmp_path, hub, "0.0.0.0") as where,
+        opened(browser, where, tmp_path, hub) as panel,
+    ):
         expect(panel.part("-result")).to_contain_text("python cli.py weights fetch p3sam")
+        download = panel.part("-download")
+        expect(download).to_be_disabled()
         panel.part("-licence").get_by_role("checkbox").check()
-        panel.page.wait_for_timeout(500)
-        expect(panel.part("-download")).to_be_disabled()
+        panel.watched.rest()
+        expect(download).to_be_disabled()
         panel.page.evaluate("document.querySelector('#weights-p3sam-download').disabled = false")
-        panel.part("-download").click()
-        panel.page.wait_for_timeout(500)
+        download.click()
         expect(panel.part("-result")).to_contain_text("cannot start downloads")
         assert hub.seen == []

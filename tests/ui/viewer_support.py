@@ -11,6 +11,8 @@ from typing import Any
 
 from PIL import Image
 
+from tests.watched_page import WatchedPage
+
 PARTWISE = "document.querySelector('.pv').partwise"
 SEAT, BACK, LEG_1, LEG_2 = 0, 1, 2, 3
 
@@ -33,22 +35,13 @@ def served(page: str, gradio_folder: Path) -> Iterator[str]:
             server.kill()
 
 
-class Viewer:
+class Viewer(WatchedPage):
     """The page with the viewer, as a person and as a test sees it."""
 
     def __init__(self, page: Any, address: str) -> None:
-        self.page = page
-        self.outside: list[str] = []
-        self.problems: list[str] = []
-        page.on("request", self._note_request)
-        page.on("pageerror", lambda error: self.problems.append(str(error)))
-        self.address = address
+        super().__init__(page, address)
         page.goto(address)
         page.wait_for_selector(".pv")
-
-    def _note_request(self, request: Any) -> None:
-        if not request.url.startswith((self.address, "blob:", "data:")):
-            self.outside.append(request.url)
 
     def show(self, scene: str, state: str = "done") -> None:
         """Ask the server for a scene and wait until it is drawn."""
@@ -61,7 +54,7 @@ class Viewer:
     def settle(self) -> None:
         """Wait until nothing loads or moves."""
         self.page.wait_for_function(f"{PARTWISE}.isIdle")
-        self.page.wait_for_timeout(60)
+        self.rest()
         self.page.wait_for_function(f"{PARTWISE}.isIdle")
 
     def ask(self, expression: str) -> Any:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from partwise.vram.caching_allocator import (
@@ -50,7 +50,6 @@ class Driven:
             self.allocator.give_back()
 
 
-@settings(deadline=None)
 @given(STEPS)
 def test_what_is_held_adds_up_and_never_passes_the_capacity(steps: list[tuple[str, int]]) -> None:
     driven = Driven()
@@ -67,7 +66,6 @@ def test_what_is_held_adds_up_and_never_passes_the_capacity(steps: list[tuple[st
         assert pieces.inactive_split_bytes <= pieces.free_bytes
 
 
-@settings(deadline=None)
 @given(STEPS)
 def test_when_all_is_freed_and_given_back_nothing_is_held(steps: list[tuple[str, int]]) -> None:
     driven = Driven()
@@ -81,7 +79,6 @@ def test_when_all_is_freed_and_given_back_nothing_is_held(steps: list[tuple[str,
     assert (driven.allocator.allocated_bytes, driven.allocator.reserved_bytes) == (0, 0)
 
 
-@settings(deadline=None)
 @given(STEPS)
 def test_after_giving_back_only_what_stands_beside_blocks_in_use_is_free(
     steps: list[tuple[str, int]],
@@ -96,7 +93,6 @@ def test_after_giving_back_only_what_stands_beside_blocks_in_use_is_free(
     assert before - given_back == driven.allocator.reserved_bytes
 
 
-@settings(deadline=None)
 @given(STEPS, SIZES)
 def test_it_fails_only_when_no_free_block_and_no_segment_would_do(
     steps: list[tuple[str, int]], wanted: int

@@ -14,6 +14,7 @@ from partwise.core.errors import Cancelled, WeightsError
 from partwise.core.progress import CancelToken, Progress
 from partwise.vram.checkpoint import load_weights, open_checkpoint
 from partwise.vram.precision import PrecisionPolicy
+from tests.tiers import slow
 
 Save = Callable[[dict[str, torch.Tensor]], Path]
 
@@ -268,12 +269,12 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("precision", "suffix", "bytes_each"),
     [
-        ("fp32", "safetensors", 4),
+        slow("fp32", "safetensors", 4),
         ("bf16", "safetensors", 2),
-        ("fp16", "safetensors", 2),
-        ("int8", "safetensors", 1 + 4 / 2048),
-        pytest.param("int4", "safetensors", 0.5 + 4 / 64, marks=pytest.mark.slow),
-        ("fp32", "pt", 4),
+        slow("fp16", "safetensors", 2),
+        slow("int8", "safetensors", 1 + 4 / 2048),
+        slow("int4", "safetensors", 0.5 + 4 / 64),
+        slow("fp32", "pt", 4),
     ],
 )
 def test_loading_takes_little_more_memory_than_the_weights_and_unloading_gives_it_back(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
@@ -31,7 +31,6 @@ MIB = 2**20
 NAMES = {"F64": torch.float64, "F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
 
 
-@settings(deadline=None, max_examples=40)
 @given(st.data())
 def test_every_well_placed_tensor_is_read_exactly_and_no_other(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject

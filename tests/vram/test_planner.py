@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from partwise.core.errors import ConfigError
@@ -25,7 +25,6 @@ CLASSES = (Rung.SIXTEEN_BIT, Rung.EIGHT_BIT, Rung.FOUR_BIT, Rung.CPU)  # after t
 NAMES = ("conditioner", "denoiser", "decoder")
 SMALL = st.integers(0, 20)
 SECONDS = st.integers(0, 30).map(float)
-LAW = settings(max_examples=100, deadline=None)  # the machine may be busy with other things
 
 
 @st.composite
@@ -101,7 +100,6 @@ def _new_bytes(found: Plan, need: JobNeed, room: Room, name: str) -> int:
     return new + step.activation_bytes
 
 
-@LAW
 @given(needs(), rooms(), PREFERENCES)
 def test_a_plan_that_fits_stays_within_what_is_free_and_the_budget(
     need: JobNeed, room: Room, wish: Preferences
@@ -122,7 +120,6 @@ def test_a_plan_that_fits_stays_within_what_is_free_and_the_budget(
             assert room.own_bytes - room.cache_bytes + after <= wish.budget_bytes
 
 
-@LAW
 @given(needs(), rooms(), PREFERENCES)
 def test_a_plan_says_whether_it_fits_and_accounts_for_each_byte(
     need: JobNeed, room: Room, wish: Preferences
@@ -145,7 +142,6 @@ def _class(found: Plan) -> tuple[int, bool]:
     return quality, bool(found.streaming)
 
 
-@LAW
 @given(needs(), rooms(), PREFERENCES, st.integers(0, 100), st.integers(0, 100))
 def test_more_memory_gives_neither_a_worse_form_nor_a_slower_plan(
     need: JobNeed, room: Room, wish: Preferences, more: int, more_host: int
@@ -166,7 +162,6 @@ def test_more_memory_gives_neither_a_worse_form_nor_a_slower_plan(
         assert after.shortfall_bytes <= before.shortfall_bytes
 
 
-@LAW
 @given(needs(), rooms(), PREFERENCES)
 def test_weights_are_streamed_only_where_no_other_way_of_that_quality_fits(
     need: JobNeed, room: Room, wish: Preferences
@@ -182,7 +177,6 @@ def test_weights_are_streamed_only_where_no_other_way_of_that_quality_fits(
         assert (other.rung, other.precision) == (found.rung, found.precision)
 
 
-@LAW
 @given(needs(), rooms())
 def test_a_job_that_fits_streamed_alone_is_streamed(need: JobNeed, room: Room) -> None:
     exact = tuple(form for form in need.forms if form.rung in (Rung.WHOLE, Rung.STREAMED))
@@ -196,7 +190,6 @@ def test_a_job_that_fits_streamed_alone_is_streamed(need: JobNeed, room: Room) -
         assert plan(replace(need, forms=whole), room).fits
 
 
-@LAW
 @given(needs(), rooms(), PREFERENCES)
 def test_the_same_input_gives_the_same_plan_in_whatever_order_it_comes(
     need: JobNeed, room: Room, wish: Preferences
@@ -213,7 +206,6 @@ def test_the_same_input_gives_the_same_plan_in_whatever_order_it_comes(
     assert replace(first, lines=()) == replace(second, lines=())
 
 
-@LAW
 @given(needs(), rooms(), PREFERENCES)
 def test_only_idle_components_of_others_leave(need: JobNeed, room: Room, wish: Preferences) -> None:
     found = _planned(need, room, wish)
@@ -223,7 +215,6 @@ def test_only_idle_components_of_others_leave(need: JobNeed, room: Room, wish: P
     assert set(found.evict) <= set(room.idle) - set(room.in_use) - of_job
 
 
-@LAW
 @given(needs(), rooms(), PREFERENCES)
 def test_nothing_leaves_that_need_not(need: JobNeed, room: Room, wish: Preferences) -> None:
     found = _planned(need, room, wish)
@@ -234,7 +225,6 @@ def test_nothing_leaves_that_need_not(need: JobNeed, room: Room, wish: Preferenc
         assert kept > found.room_bytes  # else it could have stayed, which costs no reload
 
 
-@LAW
 @given(needs(), rooms(), PREFERENCES)
 def test_what_is_pinned_and_the_ladder_are_respected(
     need: JobNeed, room: Room, wish: Preferences
@@ -256,7 +246,6 @@ def test_what_is_pinned_and_the_ladder_are_respected(
         assert found.rung not in (Rung.STREAMED, Rung.SIXTEEN_BIT)
 
 
-@LAW
 @given(needs(), rooms(), PREFERENCES, st.data())
 def test_plans_after_failures_hold_less_each_and_come_to_an_end(
     need: JobNeed, room: Room, wish: Preferences, data: st.DataObject
@@ -283,7 +272,6 @@ def test_plans_after_failures_hold_less_each_and_come_to_an_end(
             assert found.stage(name).peak_bytes < before.stage(name).peak_bytes
 
 
-@LAW
 @given(needs(), rooms(), st.integers(1, 50))
 def test_an_observed_peak_makes_the_next_plan_reckon_with_it(
     need: JobNeed, room: Room, more: int

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
@@ -71,7 +71,6 @@ def _take(device: SimulatedDevice, handles: list[int], what: str, number: int | 
         device.give_back()
 
 
-@settings(deadline=None)
 @given(STEPS, WEIGHTS, st.integers(0, 2**32))
 def test_readings_and_shares_add_up_whatever_happens(
     steps: list[tuple[str, int | None]], weights: dict[str, int], seed: int
@@ -92,7 +91,6 @@ def test_readings_and_shares_add_up_whatever_happens(
             assert min([*parts, *shares.weights.values(), shares.others_bytes or 0]) >= 0
 
 
-@settings(deadline=None)
 @given(STEPS)
 def test_what_other_programs_hold_is_told_to_the_byte(steps: list[tuple[str, int | None]]) -> None:
     device, handles, others = _device(), list[int](), 0
@@ -109,7 +107,6 @@ def test_what_other_programs_hold_is_told_to_the_byte(steps: list[tuple[str, int
         assert sum(process.used_bytes or 0 for process in listed) == device.read().used_bytes
 
 
-@settings(deadline=None)
 @given(STEPS)
 def test_no_allocation_passes_the_budget(steps: list[tuple[str, int | None]]) -> None:
     device, handles = _device(), list[int]()
@@ -248,7 +245,6 @@ def test_the_allocations_that_are_named_fail() -> None:
     assert _fates(Failures(at=frozenset({1, 4})), 6) == [False, True, True, False, True, True]
 
 
-@settings(deadline=None)
 @given(st.integers(0, 2**32))
 def test_the_same_seed_fails_at_the_same_allocations(seed: int) -> None:
     drawn = Failures(probability=0.5, seed=seed)

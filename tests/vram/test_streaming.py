@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given
 from torch import Tensor, nn
 
 from partwise.core.errors import Cancelled
@@ -20,6 +21,7 @@ from partwise.vram.simulated import Failures, SimulatedDevice
 from partwise.vram.slabs import HostSlabs
 from partwise.vram.slots import Pieces, PlainSlots, Slots
 from partwise.vram.weights import HostMaster
+from tests.tiers import SEEDS, slow_but
 from tests.vram.streamed_models import (
     BLOCK_NAMES,
     BLOCKS,
@@ -107,9 +109,9 @@ def allocated(device: SimulatedDevice) -> int:
     return allocator.allocated_bytes
 
 
-@pytest.fixture(params=TYPES, ids=str)
-def path(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    return write_tower(tmp_path / "tower.safetensors", request.param)
+@pytest.fixture(params=TYPES, ids=str, scope="module")
+def path(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tower(tmp_path_factory.mktemp("tower") / "tower.safetensors", request.param)
 
 
 def doors() -> list[Callable[[], Slots]]:
@@ -137,7 +139,7 @@ def test_streamed_is_resident_bit_for_bit(
         run(module).sum().item()
 
 
-@pytest.mark.parametrize("seed", range(40))
+@given(seed=SEEDS)
 def test_any_order_and_any_choice_of_units_gives_the_same(path: Path, seed: int) -> None:
     dice = random.Random(seed)
     master, expected = master_of(path), whole(path)
@@ -234,7 +236,7 @@ def test_a_weight_of_two_units_stays() -> None:
     assert torch.equal(run(module), expected)
 
 
-@pytest.mark.parametrize("number", range(1, 10))
+@pytest.mark.parametrize("number", slow_but([1, 4, 7], range(1, 10)))
 def test_out_of_memory_while_it_is_placed_leaves_nothing(path: Path, number: int) -> None:
     device, master = card(), master_of(path, is_mapped=True)
     device.fail(Failures(at=frozenset({number})))

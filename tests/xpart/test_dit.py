@@ -252,11 +252,12 @@ def filled_when_used(model: PartFormer) -> Iterator[None]:
         hook.remove()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "config"),
     [
         ("dit_fullwidth_depth2", DitConfig(depth=2, num_moe_layers=1)),
-        pytest.param("dit_fullsize", DitConfig(), marks=pytest.mark.slow),
+        ("dit_fullsize", DitConfig()),
     ],
 )
 def test_a_model_of_full_width_is_the_golden_one(name: str, config: DitConfig) -> None:

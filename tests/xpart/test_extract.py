@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 from skimage.measure import marching_cubes
@@ -16,6 +17,7 @@ from partwise.xpart.extract import extract_surface, surface_of_grid
 from partwise.xpart.field import HALF_WIDTH, LEVEL, Grid, points_between
 from partwise.xpart.follow import follow_surface
 from partwise.xpart.settings import BAND, SURFACE, XPartSettings
+from tests.tiers import SEEDS, costly
 from tests.xpart.analytic import all_points_of_box, unwatched
 from tests.xpart.support import golden
 
@@ -97,7 +99,8 @@ def test_the_size_of_blocks_changes_nothing(points: int, monkeypatch: pytest.Mon
     assert np.array_equal(sorted_faces(faces), sorted_faces(other_faces))
 
 
-@pytest.mark.parametrize("seed", range(4))
+@costly(0.1)
+@given(SEEDS)
 def test_random_values_give_a_surface_closed_but_at_the_border(seed: int) -> None:
     values = np.random.default_rng(seed).normal(size=(41,) * 3).astype(np.float32)
     values[[0, -1]] = values[:, [0, -1]] = values[:, :, [0, -1]] = -1

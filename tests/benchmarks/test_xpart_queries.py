@@ -9,6 +9,8 @@ from benchmarks.xpart_fields import NARROW, Shape, shapes, sphere
 from benchmarks.xpart_queries import Row, line, measure_queries, to_json, vertex_distance
 from partwise.xpart.field import coordinates, points_between
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def row() -> Row:

@@ -25,6 +25,7 @@ from scripts.make_checkpoint import main as make_checkpoint
 from scripts.xpart_checkpoint import xpart_files
 from studio.workflow import Studio
 
+pytestmark = pytest.mark.slow
 GIB = 2**30
 HERE = Setting(SIMULATED)
 

@@ -33,7 +33,8 @@ from partwise.geometric.scorer import Committee, Layers, PartScorer, Standard
 from partwise.geometric.segment import SegmentSettings, join_pieces, part_tree, segment_mesh
 from partwise.geometry.topology import Floats
 
-ROOT = Path(__file__).resolve().parents[1]
+pytestmark = pytest.mark.slow
+ROOT = Path(__file__).resolve().parents[2]
 CONSTANTS = sorted({name for variant in VARIANTS for name in variant.changes})
 BY_NAME = {variant.name: variant for variant in VARIANTS}
 

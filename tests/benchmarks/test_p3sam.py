@@ -24,7 +24,8 @@ from partwise.p3sam.prepare import prepare_mesh
 from partwise.p3sam.settings import P3SamSettings
 from tests.p3sam_support import tiny_model
 
-ROOT = Path(__file__).resolve().parents[1]
+pytestmark = pytest.mark.slow
+ROOT = Path(__file__).resolve().parents[2]
 SIZE = {"weights": "unused", "point_num": 600, "prompt_num": 5, "face_count": 500}
 
 

@@ -25,7 +25,8 @@ from partwise.vram.readings import (
     MemoryReading,
 )
 
-ROOT = Path(__file__).resolve().parents[1]
+pytestmark = pytest.mark.slow
+ROOT = Path(__file__).resolve().parents[2]
 GIB = 2**30
 HERE = Setting(SIMULATED)
 

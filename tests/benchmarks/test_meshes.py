@@ -14,7 +14,8 @@ from benchmarks.figure import build_figure, write_stl
 from partwise.core.errors import AppError
 from studio.workflow import Studio
 
-ROOT = Path(__file__).resolve().parents[1]
+pytestmark = pytest.mark.slow
+ROOT = Path(__file__).resolve().parents[2]
 STEP = {"s": 1.25, "peak_mib": 512.0, "stages_s": {}}
 
 

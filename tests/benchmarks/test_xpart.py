@@ -10,6 +10,8 @@ from benchmarks import xpart, xpart_queries, xpart_strategies
 from benchmarks.xpart_stages import QUICK, StageRow, measure_stages
 from benchmarks.xpart_strategies import PUBLISHED, StrategyRow, predict_strategies
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def strategies() -> list[StrategyRow]:

@@ -7,6 +7,7 @@ import manifold3d as m3
 import numpy as np
 import pytest
 import trimesh
+from hypothesis import given
 from numpy.typing import NDArray
 
 from benchmarks import geometric, quality, quality_closing, quality_methods, readme
@@ -29,7 +30,9 @@ from partwise.geometric.complete import complete_parts
 from partwise.geometric.completed import CompletedPart, PartState, closed_part
 from partwise.geometry.topology import is_watertight, signed_volume, weld
 from scripts import picture_parts
+from tests.tiers import SEEDS
 
+pytestmark = pytest.mark.slow
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
@@ -100,7 +103,7 @@ def test_a_partition_agrees_fully_with_itself() -> None:
     assert scores.count == scores.true_count == len(np.unique(labels))
 
 
-@pytest.mark.parametrize("seed", range(5))
+@given(SEEDS)
 def test_scores_do_not_depend_on_the_names_of_labels(seed: int) -> None:
     found, truth, areas = random_labels(seed)
     names = np.random.default_rng(seed).permutation(50)
@@ -111,7 +114,7 @@ def test_scores_do_not_depend_on_the_names_of_labels(seed: int) -> None:
         assert getattr(renamed, key) == pytest.approx(value)
 
 
-@pytest.mark.parametrize("seed", range(5))
+@given(SEEDS)
 def test_the_rand_error_is_the_share_of_pairs_of_faces_judged_otherwise(seed: int) -> None:
     found, truth, areas = random_labels(seed)
     first, second = np.triu_indices(len(found), 1)
