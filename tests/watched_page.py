@@ -20,14 +20,17 @@ class WatchedPage:
         self._unanswered: set[Any] = set()
         page.on("pageerror", lambda error: self.problems.append(str(error)))
         page.on("request", self._note_request)
-        page.on("requestfinished", self._unanswered.discard)
-        page.on("requestfailed", self._unanswered.discard)
+        page.on("requestfinished", self._note_answer)
+        page.on("requestfailed", self._note_answer)
 
     def _note_request(self, request: Any) -> None:
         if not request.url.startswith((f"{self.address}/", "blob:", "data:")):
             self.outside.append(request.url)
         elif not any(stream in request.url for stream in _STREAMS):
             self._unanswered.add(request)
+
+    def _note_answer(self, request: Any) -> None:
+        self._unanswered.discard(request)
 
     def rest(self) -> None:
         """Wait until the page has drawn, and every request that it made is answered."""
