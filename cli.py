@@ -45,7 +45,7 @@ from studio.surroundings import (
 )
 from studio.tree_file import TREE_FILE, read_tree, tree_files
 from studio.workflow import Studio, build_studio
-from studio.workspace import base_folder
+from studio.workspace import base_folders
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -220,7 +220,7 @@ def _diagnose(studio: Studio, given: Mapping[str, object]) -> int:
 
     given: options of the command line, which the next job's plan then has to respect.
     """
-    seen = see_servers(studio.workspace.root.parent)
+    seen = see_servers(base_folders(studio.configuration.app.workspace))
     server = next((each.server for each in reversed(seen) if not each.why_stale), None)
     around = look_around(seen, studio.memory.device, allocator_conflicts(server))
     own = studio.memory.control.preferences()
@@ -238,7 +238,7 @@ def _diagnose(studio: Studio, given: Mapping[str, object]) -> int:
 
 
 def _free_memory(options: argparse.Namespace) -> int:
-    seen = see_servers(base_folder(_configuration(options).app.workspace))
+    seen = see_servers(base_folders(_configuration(options).app.workspace))
     if not seen:
         print("No Partwise server of yours runs on this machine; there is nothing to free.")
     is_done = [_clear(each) if not each.why_stale else _end(each, options.yes) for each in seen]
