@@ -12,6 +12,7 @@ from pathlib import Path
 
 from partwise.core.errors import AppError, ConfigError
 from partwise.core.progress import CancelToken, Progress, ProgressCallback, ignore_progress
+from partwise.core.files import write_atomically
 from partwise.vram.export import status_payload
 from studio import generate, load, results, segment, weights
 from studio.asked import request_of, set_boxes
@@ -376,7 +377,7 @@ def _write_files(folder: Path, files: Iterable[tuple[str, bytes]]) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in files:
-            results.write_atomically(folder / name, content)
+            write_atomically(folder / name, content)
     except OSError as err:
         raise AppError(f"Cannot write to {folder}: {err.strerror}. Choose another folder.") from err
 
