@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import io
 import json
 import logging
 import os
@@ -11,8 +12,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from partwise.core.errors import AppError, ConfigError
-from partwise.core.progress import CancelToken, Progress, ProgressCallback, ignore_progress
 from partwise.core.files import write_atomically
+from partwise.core.progress import CancelToken, Progress, ProgressCallback, ignore_progress
 from partwise.vram.export import status_payload
 from studio import generate, load, results, segment, weights
 from studio.asked import request_of, set_boxes
@@ -51,6 +52,8 @@ from studio.workspace import base_folders
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status (0 done, 1 refused or failed, 130 cancelled)."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal's letters may be fewer than ours
     options = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO if options.verbose else logging.WARNING)
     try:
