@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 from partwise.core.errors import AppError
 from studio.configuration import Configuration, load_configuration
+from studio.gradio_environment import set_gradio_environment, without_proxy
 from studio.memory_options import add_memory_options, memory_overrides
-from studio.ui.launch import launch_page
 from studio.workflow import build_studio
 
 
@@ -49,6 +49,9 @@ def _serve(configuration: Configuration, *, open_browser: bool) -> None:
     studio = build_studio(configuration)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
+        set_gradio_environment(studio.workspace.uploads)
+        with without_proxy():
+            from studio.ui.launch import launch_page  # gradio reads the environment at its import
         launch_page(studio, open_browser=open_browser and "SPACE_ID" not in os.environ)
     finally:
         studio.close()

@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import io
 import json
 import logging
 import os
@@ -11,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from partwise.core.errors import AppError, ConfigError
+from partwise.core.files import write_atomically
 from partwise.core.progress import CancelToken, Progress, ProgressCallback, ignore_progress
 from partwise.vram.export import status_payload
 from studio import generate, load, results, segment, weights
@@ -45,11 +47,13 @@ from studio.surroundings import (
 )
 from studio.tree_file import TREE_FILE, read_tree, tree_files
 from studio.workflow import Studio, build_studio
-from studio.workspace import base_folder
+from studio.workspace import base_folders
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status (0 done, 1 refused or failed, 130 cancelled)."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal's letters may be fewer than ours
     options = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO if options.verbose else logging.WARNING)
     try:
@@ -220,7 +224,7 @@ def _diagnose(studio: Studio, given: Mapping[str, object]) -> int:
 
     given: options of the command line, which the next job's plan then has to respect.
     """
-    seen = see_servers(studio.workspace.root.parent)
+    seen = see_servers(base_folders(studio.configuration.app.workspace))
     server = next((each.server for each in reversed(seen) if not each.why_stale), None)
     around = look_around(seen, studio.memory.device, allocator_conflicts(server))
     own = studio.memory.control.preferences()
@@ -238,7 +242,7 @@ def _diagnose(studio: Studio, given: Mapping[str, object]) -> int:
 
 
 def _free_memory(options: argparse.Namespace) -> int:
-    seen = see_servers(base_folder(_configuration(options).app.workspace))
+    seen = see_servers(base_folders(_configuration(options).app.workspace))
     if not seen:
         print("No Partwise server of yours runs on this machine; there is nothing to free.")
     is_done = [_clear(each) if not each.why_stale else _end(each, options.yes) for each in seen]
@@ -376,7 +380,7 @@ def _write_files(folder: Path, files: Iterable[tuple[str, bytes]]) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in files:
-            results.write_atomically(folder / name, content)
+            write_atomically(folder / name, content)
     except OSError as err:
         raise AppError(f"Cannot write to {folder}: {err.strerror}. Choose another folder.") from err
 

@@ -21,6 +21,7 @@ import psutil
 from gradio_client import Client, handle_file
 
 from benchmarks.common import ROOT, Payload, mib
+from studio.gradio_environment import without_proxy
 
 _START_TIMEOUT_S = 120.0
 _PAGE_TIMEOUT_MS = 120_000
@@ -57,8 +58,9 @@ class Server:
 
 @contextmanager
 def running_server() -> Iterator[Server]:
-    """`app.py` in a process and a folder of its own, both gone afterwards."""
+    """`app.py` in a process and a folder of its own, both gone afterwards; asked directly."""
     with (
+        without_proxy(),
         tempfile.TemporaryDirectory(prefix="benchmark-") as folder,
         tempfile.TemporaryFile() as log,
     ):

@@ -1,12 +1,15 @@
 """Who can reach the server, and what strangers may not do there. Free of gradio."""
 
+import errno
 import hmac
 import ipaddress
 import os
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from partwise.core.errors import ConfigError
 from studio.configuration import Configuration
 
 _FORWARDED = (
@@ -17,6 +20,7 @@ _FORWARDED = (
     "x-forwarded-proto",
     "x-real-ip",
 )
+_NOT_HERE = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,44 @@ def address_of(host: str, port: int) -> str:
     name = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1", "[::]": "::1"}.get(host, host)
     bare = name.strip("[]")
     return f"http://[{bare}]:{port}" if ":" in bare else f"http://{bare}:{port}"
+
+
+def check_address(host: str, port: int) -> None:
+    """Raise `ConfigError` when no server can listen there."""
+    problem = _why_not_bound(host, port)
+    if problem is None:
+        return
+    if isinstance(problem, socket.gaierror) or problem.errno in _NOT_HERE:
+        raise ConfigError(
+            f"{host} is not an address of this machine. Choose another with --host: 127.0.0.1 is "
+            "for this machine alone, 0.0.0.0 for everybody who reaches it."
+        ) from problem
+    raise ConfigError(
+        f"Port {port} on {host} cannot be used ({problem.strerror}). Stop what uses it, or choose "
+        "another with --port."
+    ) from problem
+
+
+def _why_not_bound(host: str, port: int) -> OSError | None:
+    """The system's objection to a server there; a name may have addresses that are not in use."""
+    bare = host.strip("[]") or None
+    problem: OSError | None = None
+    try:
+        places = socket.getaddrinfo(bare, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except OSError as err:
+        return err
+    for family, kind, _, _, place in places:
+        try:
+            with socket.socket(family, kind) as listener:
+                if os.name == "posix":  # a port whose last server has just ended is free
+                    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                listener.bind(place)
+            return None
+        except OSError as err:
+            if err.errno not in _NOT_HERE:
+                return err
+            problem = err
+    return problem
 
 
 def may_change_server(configuration: Configuration, headers: Mapping[str, str]) -> bool:

@@ -132,6 +132,7 @@ class Hub:
     def _explained(self, repository: str, name: str, revision: str) -> Iterator[None]:
         """Turn the client's errors into sentences for the person."""
         place = f"{repository} on {self.host}"
+        _check_client()
         try:
             yield
         except errors.OfflineModeIsEnabled as err:
@@ -175,6 +176,22 @@ def offline_error(name: str) -> WeightsError:
         f"{name} was not downloaded: HF_HUB_OFFLINE is set, so Partwise stays offline. Unset it, "
         "or copy the file into the weights folder yourself."
     )
+
+
+def _check_client() -> None:
+    """Raise `WeightsError` when no client can be made with what the environment says."""
+    try:
+        get_session()
+    except ImportError as err:
+        raise WeightsError(
+            "A SOCKS proxy is set (all_proxy or https_proxy), and the package that it needs is "
+            "not installed. Run “.venv/bin/pip install socksio”, or name an http:// proxy."
+        ) from err
+    except (OSError, ValueError) as err:
+        raise WeightsError(
+            f"The proxy or the certificates that are set cannot be used ({_reason(err)}). Check "
+            "https_proxy and all_proxy, which begin with http:// or socks5://, and SSL_CERT_FILE."
+        ) from err
 
 
 def _first_place(response: httpx2.Response) -> int:

@@ -6,15 +6,12 @@ hand out the same files. Names inside a zip are ours (part_003_seat.glb), never 
 
 import io
 import json
-import os
 import platform
 import re
-import tempfile
 import zipfile
 from collections.abc import Callable
 from dataclasses import asdict
 from hashlib import sha256
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -76,7 +73,6 @@ __all__ = [
     "report",
     "row_words",
     "view_glb",
-    "write_atomically",
 ]
 
 MASKS = "masks"
@@ -308,16 +304,3 @@ def _require_run(run: Run | None) -> Run:
     if run is None:
         raise KeyError("there is no result yet")
     return run
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that a reader sees all of it or none; raises `OSError`."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".partwise-")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise

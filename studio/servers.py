@@ -23,7 +23,7 @@ import httpx2
 import psutil
 
 from partwise import __version__
-from partwise.core.errors import EngineError
+from partwise.core.errors import ConfigError, EngineError
 
 ENTRY = "server.json"
 MEMORY_STATUS, CLEAR_MEMORY = "/api/memory/status", "/api/mesh/clear_gpu_memory"
@@ -72,10 +72,20 @@ def write_entry(folder: Path, url: str, token: str) -> None:
 
 
 def find_servers(base: Path) -> list[Server]:
-    """This user's servers whose folders are in `base` and whose processes live, oldest first."""
-    if not base.is_dir():
+    """This user's servers whose folders are in `base` and whose processes live, oldest first.
+
+    Raises `ConfigError` when `base` cannot be read.
+    """
+    try:
+        folders = list(base.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
         return []
-    entries = [_read_entry(folder / ENTRY) for folder in base.iterdir()]
+    except OSError as err:
+        raise ConfigError(
+            f"The workspace {base} cannot be read ({err.strerror}). Name another as app.workspace "
+            "(environment: PARTWISE_APP_WORKSPACE)."
+        ) from err
+    entries = [_read_entry(folder / ENTRY) for folder in folders]
     alive = [entry for entry in entries if entry is not None and process_of(entry) is not None]
     return sorted(alive, key=lambda entry: entry.started_s)
 

@@ -49,9 +49,10 @@ class ServerMemory:
     preferences: Preferences
 
 
-def see_servers(base: Path) -> list[SeenServer]:
-    """This user's servers in the workspace `base`, each asked whether it answers."""
-    return [SeenServer(server, why_stale(server)) for server in find_servers(base)]
+def see_servers(bases: Iterable[Path]) -> list[SeenServer]:
+    """This user's servers in the workspaces `bases`, each asked whether it answers."""
+    servers = [server for base in bases for server in find_servers(base)]
+    return [SeenServer(server, why_stale(server)) for server in servers]
 
 
 def memory_of(server: Server) -> ServerMemory:

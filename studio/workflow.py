@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from model_manager import ModelManager
+from partwise.core.machine import check_machine
 from partwise.core.worker import WorkerPool
 from partwise.vram.allocator import prepare_environment
 from partwise.vram.control import MemoryControl
@@ -64,7 +65,11 @@ class Studio:
 
 
 def build_studio(configuration: Configuration) -> Studio:
-    """Start the workers and the monitor; loads no model and imports no torch."""
+    """Start the workers and the monitor; loads no model and imports no torch.
+
+    Raises `ConfigError` when the machine or a setting does not allow it.
+    """
+    check_machine()
     app = configuration.app
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads starve one another
     report = prepare_environment(os.environ)  # before anybody imports torch

@@ -9,6 +9,7 @@ import contextlib
 import logging
 import os
 import shutil
+import stat
 import tempfile
 import threading
 import time
@@ -18,7 +19,7 @@ from pathlib import Path
 
 import psutil
 
-from partwise.core.errors import AppError
+from partwise.core.errors import AppError, ConfigError
 from partwise.core.progress import CancelToken
 from studio.document import Document
 
@@ -78,7 +79,10 @@ class Session:
 
 
 class Workspace:
-    """All sessions and their folder on disk. `close()` removes everything."""
+    """All sessions and their folder on disk. `close()` removes everything.
+
+    Raises `ConfigError` when there is no place for the folder.
+    """
 
     def __init__(
         self,
@@ -87,11 +91,8 @@ class Workspace:
         keep_s: float = 6 * 3600,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        base = base_folder(root)
-        base.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _remove_dead(base)
-        self.root = base / f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
-        self.root.mkdir(mode=0o700)
+        self.root = _make_root(root)
+        self._is_base_ours = root is None
         self.uploads = self.root / "uploads"
         self.uploads.mkdir(mode=0o700)
         self._keep_s = keep_s
@@ -166,11 +167,79 @@ class Workspace:
         for visit in visits:
             self.close_session(visit)
         shutil.rmtree(self.root, ignore_errors=True)
+        if self._is_base_ours:
+            with contextlib.suppress(OSError):  # another server's folder is in it
+                self.root.parent.rmdir()
 
 
-def base_folder(root: Path | None = None) -> Path:
-    """Where this user's servers each have their folder; `root`: the setting, None = the usual."""
-    return root or Path(tempfile.gettempdir()) / f"partwise-{_user_name()}"
+def base_folders(setting: Path | None = None) -> list[Path]:
+    """The folders in which this user's servers may have theirs, in the order in which they try.
+
+    Those that somebody else could have filled are left out. setting: of the workspace; None = the
+    usual places.
+    """
+    if setting is not None:
+        return [setting]
+    return [folder for folder in _usual_folders() if not _why_not_ours(folder)]
+
+
+def _usual_folders() -> list[Path]:
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
+    with contextlib.suppress(RuntimeError):  # a user without a home
+        cache = cache.expanduser()
+    folders = (
+        Path(tempfile.gettempdir()) / f"partwise-{_user_name()}",
+        cache / "partwise" / "workspace",
+    )
+    return [folder for folder in folders if folder.is_absolute()]
+
+
+def _why_not_ours(folder: Path) -> str:
+    """What speaks against a folder in a place that others can write, in words; empty for nothing.
+
+    A folder that is not there yet can be made. On Windows the temporary folder is each user's own.
+    """
+    try:
+        status = os.lstat(folder)
+    except FileNotFoundError:
+        return ""
+    except OSError as err:
+        return err.strerror or str(err)
+    if not stat.S_ISDIR(status.st_mode):
+        return "it is a link or a file, not a folder"
+    if hasattr(os, "getuid") and status.st_uid != os.getuid():
+        return "it belongs to another user"
+    return ""
+
+
+def _make_root(setting: Path | None) -> Path:
+    """A new folder of this process alone, in the first base folder that takes it."""
+    problems = []
+    for base in [setting] if setting is not None else _usual_folders():
+        problem = _why_not_ours(base) if setting is None else ""
+        try:
+            if not problem:
+                return _make_in(base, is_private=setting is None)
+        except OSError as err:
+            problem = err.strerror or str(err)
+        problems.append(f"{base} ({problem})")
+        logger.warning("the workspace is not made in %s: %s", base, problem)
+    raise ConfigError(
+        f"There is no folder for the files of a session. Tried: {', '.join(problems)}. Name one "
+        "that you may write as app.workspace (environment: PARTWISE_APP_WORKSPACE)."
+    )
+
+
+def _make_in(base: Path, *, is_private: bool) -> Path:
+    base.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if is_private and (problem := _why_not_ours(base)):  # made by somebody else just now
+        raise OSError(problem)
+    if is_private and stat.S_IMODE(base.stat().st_mode) & 0o022:
+        base.chmod(0o700)
+    _remove_dead(base)
+    root = base / f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
+    root.mkdir(mode=0o700, parents=True)  # a server that stops just now removes an empty base
+    return root
 
 
 def remove_soon(upload: Path) -> None:

@@ -1,5 +1,8 @@
 """What all tests share: the two tiers, headless Chromium, clocks set by hand."""
 
+import atexit
+import os
+import tempfile
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -13,6 +16,12 @@ if TYPE_CHECKING:
 
 _EXAMPLES = {"fast": 20, "full": 100}  # of a law, in each tier
 _PATIENCE_MS = 30_000  # a page on a busy machine is slow, not wrong
+
+# gradio reads its folder at its import, and the usual one may be another user's; all that tests
+# ask runs on this machine.
+_GRADIO_FOLDER = tempfile.TemporaryDirectory(prefix="gradio-")
+atexit.register(_GRADIO_FOLDER.cleanup)
+os.environ |= {"GRADIO_TEMP_DIR": _GRADIO_FOLDER.name, "no_proxy": "*"}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -113,7 +113,7 @@ def test_cuda_memory_calls_and_nvml_stand_in_vram_only() -> None:
 
 
 def test_the_page_needs_no_torch() -> None:
-    code = "import sys, app, cli; print('torch' in sys.modules)"
+    code = "import sys, app, cli, studio.ui.launch; print('torch' in sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )

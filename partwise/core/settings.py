@@ -129,7 +129,17 @@ def _as_type(raw: object, kind: Any) -> object:
     if kind is float:
         return float(str(raw))
     if kind is Path:
-        return Path(str(raw)).expanduser()
+        return _expanded(Path(str(raw)))
     if kind is str and isinstance(raw, str):
         return raw
     raise TypeError
+
+
+def _expanded(path: Path) -> Path:
+    try:
+        return path.expanduser()
+    except RuntimeError as err:
+        raise ConfigError(
+            f"“{path}” is in a home folder, and this user has none. Set HOME, or name a folder "
+            "without “~”."
+        ) from err

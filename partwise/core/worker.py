@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from partwise.core import errors
+from partwise.core.machine import address_space_limit, limit_words
 from partwise.core.progress import CancelToken, Progress, ProgressCallback, ignore_progress
 from partwise.core.worker_process import (
     Frame,
@@ -28,12 +29,18 @@ from partwise.core.worker_process import (
     plain_value,
 )
 
-__all__ = ["WorkerLimits", "WorkerOutOfMemory", "WorkerPool", "WorkerTimeout"]
+__all__ = ["MachineLimit", "WorkerLimits", "WorkerOutOfMemory", "WorkerPool", "WorkerTimeout"]
 
 _POLL_S = 0.05
 _MEMORY_SIGNALS = (  # the system's own, and a library's answer to the limit on addresses
     (signal.SIGKILL, signal.SIGSEGV) if os.name == "posix" else ()
 )
+
+_IDLE_BYTES = 2**30  # address space of a child before its job, with room to spare
+
+
+class MachineLimit(errors.EngineError):
+    """The job failed for the machine's own limit on memory, not for anything in the job."""
 
 
 class WorkerTimeout(errors.EngineError):
@@ -90,8 +97,8 @@ class WorkerPool:
 
         The function gets `args`, `kwargs` and the keyword `progress`. Arguments may be anything
         that pickles; the result is limited to plain values, numpy arrays and our own dataclasses.
-        Raises `Cancelled`, `WorkerTimeout`, `WorkerOutOfMemory`, `EngineError`, or the `AppError`
-        that the function raised.
+        Raises `Cancelled`, `WorkerTimeout`, `WorkerOutOfMemory`, `MachineLimit`, `EngineError`, or
+        the `AppError` that the function raised.
         """
         child = self._take()
         try:
@@ -152,12 +159,19 @@ def _await_result(
             frame = child.frames.get(timeout=_POLL_S)
         except queue.Empty:
             continue
-        if frame is None:
-            raise child.death(_MEMORY_SIGNALS)
-        kind, payload = frame
+        kind, payload = frame or (b"", b"")
         if kind == b"P":
             progress(Progress(**json.loads(payload)))
         elif kind == b"R":
             return plain_value(payload)
         else:
-            raise error_from(payload)
+            raise _failure(error_from(payload) if frame else child.death(_MEMORY_SIGNALS), limits)
+
+
+def _failure(error: errors.AppError, limits: WorkerLimits) -> errors.AppError:
+    """A child's error; out of memory below the job's limit, it is the machine's limit instead."""
+    machine = address_space_limit()
+    if not isinstance(error, WorkerOutOfMemory) or machine is None:
+        return error
+    is_tighter = machine < limits.memory_bytes + _IDLE_BYTES
+    return MachineLimit(limit_words(machine)) if is_tighter else error

@@ -42,7 +42,10 @@ def _limit_memory(extra_bytes: int) -> None:
             used = int(statm.read().split()[0]) * resource.getpagesize()
     except OSError:
         return  # no /proc (macOS): its kernel does not enforce RLIMIT_AS anyway
-    resource.setrlimit(resource.RLIMIT_AS, (used + extra_bytes, resource.RLIM_INFINITY))
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)  # the machine's own, which stays
+    wanted = used + extra_bytes
+    soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
@@ -75,13 +78,13 @@ def main() -> None:
     """Serve one job and exit."""
     answers = Answers(os.fdopen(os.dup(1), "wb"))
     os.dup2(2, 1)  # whatever prints goes to standard error, never into the answers
-    for module in sys.argv[1:]:
-        importlib.import_module(module)
     stdin = sys.stdin.buffer
-    target, args, kwargs, memory_bytes = read_message(stdin)
-    threading.Thread(target=_end_with_parent, args=(stdin,), daemon=True).start()
-    module_name, _, function_name = target.partition(":")
     try:
+        for module in sys.argv[1:]:
+            importlib.import_module(module)
+        target, args, kwargs, memory_bytes = read_message(stdin)
+        threading.Thread(target=_end_with_parent, args=(stdin,), daemon=True).start()
+        module_name, _, function_name = target.partition(":")
         function = getattr(importlib.import_module(module_name), function_name)
         _limit_memory(memory_bytes)
         result = function(*args, progress=answers.progress, **kwargs)

@@ -27,6 +27,7 @@ logger = logging.getLogger(__name__)
 
 Frame = tuple[bytes, bytes]
 
+_MEMORY_WORDS = ("can't start new thread", "cannot allocate memory", "failed to map segment")
 _ROOT = Path(__file__).resolve().parents[2]
 _SAFE_BUILTINS = {"set", "frozenset", "complex", "bytearray", "range", "slice"}
 _NUMPY_RECONSTRUCTORS = {
@@ -173,7 +174,7 @@ def error_from(payload: bytes) -> errors.AppError:
     """The error that a child described; one that is not ours is told in the log alone."""
     described: dict[str, str] = json.loads(payload)
     name, message = described["name"], described["message"]
-    if name == "MemoryError":
+    if name == "MemoryError" or any(words in message.lower() for words in _MEMORY_WORDS):
         return WorkerOutOfMemory("The step needs more memory than its limit.")
     kind = getattr(errors, name, None)
     if isinstance(kind, type) and issubclass(kind, errors.AppError):

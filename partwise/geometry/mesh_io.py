@@ -14,7 +14,13 @@ from numpy.typing import NDArray
 
 from partwise.core.errors import EngineError
 from partwise.core.progress import CancelToken, Progress, ProgressCallback, ignore_progress
-from partwise.core.worker import WorkerLimits, WorkerOutOfMemory, WorkerPool, WorkerTimeout
+from partwise.core.worker import (
+    MachineLimit,
+    WorkerLimits,
+    WorkerOutOfMemory,
+    WorkerPool,
+    WorkerTimeout,
+)
 from partwise.geometry.limits import (
     HEAD_BYTES,
     LARGEST_COORDINATE,
@@ -109,7 +115,8 @@ def load_mesh(
     """Check the file's header here, then read it in a child process.
 
     `name` is what the person called the file; its extension counts. Raises `MeshError` with the
-    reason and what to do, `Cancelled` when stopped. Leaves nothing on disk.
+    reason and what to do, `MachineLimit` when the file is not to blame, `Cancelled` when stopped.
+    Leaves nothing on disk.
     """
     path, name = Path(path), clean_name(name or Path(path).name)
     try:
@@ -125,6 +132,8 @@ def load_mesh(
             cancel=cancel,
             progress=progress,
         )
+    except MachineLimit:
+        raise
     except EngineError as err:
         raise _child_failure(err, limits).about(name) from err
     return mesh

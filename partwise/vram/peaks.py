@@ -2,12 +2,11 @@
 
 import json
 import logging
-import os
-import tempfile
 import threading
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
+
+from partwise.core.files import write_atomically
 
 logger = logging.getLogger(__name__)
 
@@ -105,7 +104,7 @@ class MeasuredPeaks:
         text = json.dumps({"format": _FORMAT, "machines": known}, indent=1, sort_keys=True)
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            _replace_file(self._path, text)
+            write_atomically(self._path, text.encode())
         except OSError as error:
             self._is_unwritable = True
             logger.warning(
@@ -117,19 +116,6 @@ class MeasuredPeaks:
 
 def _key(component: str, stage: str, precision: str) -> str:
     return f"{component}/{stage}/{precision}"
-
-
-def _replace_file(path: Path, text: str) -> None:
-    """A reader sees the old text or the new one, whole; raises OSError."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.replace(temporary, path)
-    except BaseException:
-        with suppress(FileNotFoundError):
-            os.unlink(temporary)
-        raise
 
 
 def _checked(content: object) -> dict[str, Ratios]:

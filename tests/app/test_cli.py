@@ -1,5 +1,6 @@
 """The command line as a person starts it: a process, its files, its last line."""
 
+import io
 import json
 import subprocess
 import sys
@@ -178,3 +179,14 @@ def test_a_folder_that_cannot_be_written_is_told(
 ) -> None:
     (tmp_path / "file").write_text("in the way")
     assert "Choose another folder" in refuse("segment", bodies_glb, "-o", tmp_path / "file")
+
+
+def test_a_terminal_without_our_letters_still_shows_the_help(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shown = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(shown, encoding="ascii"))
+    with pytest.raises(SystemExit, match="0"):
+        cli.main(["segment", "--help"])
+    sys.stdout.flush()
+    assert b"0 few parts ? 1 many parts" in shown.getvalue()

@@ -5,7 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 import app
-from tests.app.support import ROOT, free_port, wait_until
+from tests.app.support import ROOT, free_port, served, wait_until
 
 _START = """
 import sys, threading
@@ -34,13 +34,25 @@ class Process:
     popen: subprocess.Popen[str]
     url: str
     workspace: Path
+    temporary: Path
 
 
 @pytest.fixture(scope="module")
 def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
-    """The process, ready to answer."""
+    """The process, ready to answer, where a start is not easy.
+
+    All requests are to go through a proxy that is not there, and gradio cannot use its usual
+    folder (another user's would be open to root).
+    """
     port, workspace = free_port(), tmp_path_factory.mktemp("workspace")
+    temporary = tmp_path_factory.mktemp("temporary")
+    (temporary / "gradio").write_bytes(b"")
+    proxy = {"http_proxy": "http://127.0.0.1:9", "all_proxy": "socks://127.0.0.1:9"}
     environment = {
+        "GRADIO_TEMP_DIR": "",
+        "TMPDIR": str(temporary),
+        "no_proxy": "",
+        **proxy,
         "PARTWISE_APP_WORKSPACE": str(workspace),
         "PARTWISE_APP_USERNAME": "ada",
         "PARTWISE_APP_PASSWORD": "engine",
@@ -57,7 +69,7 @@ def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
     url = f"http://127.0.0.1:{port}"
     try:
         wait_until(lambda: answers(url), "the server answers", timeout_s=180)
-        yield Process(popen, url, workspace)
+        yield Process(popen, url, workspace, temporary)
     finally:
         popen.kill()
         popen.communicate()
@@ -81,6 +93,11 @@ def test_a_login_covers_the_page_but_not_health(process: Process) -> None:
         assert person.get("/config").status_code == 200
 
 
+def test_starts_behind_a_proxy_and_without_gradios_usual_folder(process: Process) -> None:
+    assert httpx.get(f"{process.url}/healthz").status_code == 200
+    assert [path.name for path in process.temporary.iterdir()] == ["gradio"]
+
+
 def test_the_first_page_needs_no_torch(process: Process) -> None:
     assert httpx.get(f"{process.url}/").status_code == 200
     stdin, stdout = process.popen.stdin, process.popen.stdout
@@ -100,26 +117,68 @@ def test_a_stopped_server_leaves_nothing_behind(process: Process) -> None:
     process.popen.send_signal(signal.SIGTERM)
     assert process.popen.wait(timeout=60) == 0
     assert list(process.workspace.iterdir()) == []
+    assert [path.name for path in process.temporary.iterdir()] == ["gradio"]
     _, alive = psutil.wait_procs(children, timeout=30)
     assert alive == []
 
 
-def test_a_port_in_use_is_told_in_one_sentence(
+@pytest.fixture
+def fail_to_start(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+) -> Callable[[int], str]:
+    """Starts the application in this process; returns the one sentence with which it ends."""
     monkeypatch.setenv("PARTWISE_APP_WORKSPACE", str(tmp_path))
     monkeypatch.setenv("GRADIO_TEMP_DIR", "")
     monkeypatch.setenv("GRADIO_ANALYTICS_ENABLED", "False")
     monkeypatch.setattr(signal, "signal", lambda *_: None)
+
+    def start(port: int) -> str:
+        assert app.main(["--port", str(port), "--no-browser"]) == 1
+        assert list(tmp_path.iterdir()) == []
+        said = capsys.readouterr().err
+        assert "Traceback" not in said
+        (line,) = [line for line in said.splitlines() if "Partwise:" in line]
+        return line
+
+    return start
+
+
+def test_a_port_in_use_is_told_in_one_sentence(fail_to_start: Callable[[int], str]) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        assert app.main(["--port", str(port), "--no-browser"]) == 1
-    (line,) = [line for line in capsys.readouterr().err.splitlines() if "Partwise:" in line]
+        line = fail_to_start(port)
     assert line.startswith(f"Partwise: Port {port} on 127.0.0.1 cannot be used")
     assert line.endswith("choose another with --port.")
-    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [(Exception("no answer"), "could not be started"), (OSError("no port"), "did not begin")],
+)
+def test_a_launch_that_fails_is_told_in_one_sentence(
+    fail_to_start: Callable[[int], str],
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    said: str,
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("gradio.Blocks.launch", fail)
+    port = free_port()
+    line = fail_to_start(port)
+    assert said in line
+    assert f"http://127.0.0.1:{port}" in line
+
+
+def test_starts_on_a_machine_that_is_too_slow_for_gradios_check(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gradio.networking.url_ok", lambda url: False)
+    with served(tmp_path_factory) as server:
+        assert answers(server.url)
 
 
 @pytest.mark.parametrize("port", ["70000", "-1"])

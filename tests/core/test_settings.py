@@ -67,3 +67,17 @@ def test_refuses_bad_files_with_the_reason(tmp_path: Path, content: str, message
     file.write_text(content)
     with pytest.raises(ConfigError, match=message):
         load_settings(Example, "example", file=file)
+
+
+@dataclass(frozen=True)
+class Kept:
+    place: Path
+
+
+def test_a_user_without_a_home_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: Path) -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "expanduser", refuse)
+    with pytest.raises(ConfigError, match="Set HOME"):
+        load_settings(Kept, "kept", environment={"PARTWISE_KEPT_PLACE": "~/x"})

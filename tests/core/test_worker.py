@@ -1,15 +1,23 @@
 import pickle
+import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import psutil
 import pytest
 
+from partwise.core import worker
 from partwise.core.errors import Cancelled, EngineError, MeshError
 from partwise.core.progress import CancelToken, Progress
-from partwise.core.worker import WorkerLimits, WorkerOutOfMemory, WorkerPool, WorkerTimeout
+from partwise.core.worker import (
+    MachineLimit,
+    WorkerLimits,
+    WorkerOutOfMemory,
+    WorkerPool,
+    WorkerTimeout,
+)
 
 JOBS = "tests.core.worker_jobs"
 LIMITS = WorkerLimits(timeout_s=60, memory_bytes=1 << 30)
@@ -50,6 +58,46 @@ def test_ends_a_job_at_its_time_limit(pool: WorkerPool) -> None:
 def test_ends_a_job_at_its_memory_limit(pool: WorkerPool) -> None:
     with pytest.raises(WorkerOutOfMemory):
         pool.run(f"{JOBS}:allocate", 1 << 30, limits=WorkerLimits(60, 1 << 28))
+
+
+@pytest.fixture
+def limit_machine(monkeypatch: pytest.MonkeyPatch) -> Callable[[WorkerPool, int], None]:
+    """Sets a hard limit of that many bytes on the address space of a pool's spares.
+
+    Not on this process, which could never raise it again.
+    """
+    if sys.platform != "linux":
+        pytest.skip("only Linux limits the address space of another process")
+    import resource
+
+    def limit(pool: WorkerPool, byte_count: int) -> None:
+        pool.warm_up()
+        for pid in pool.process_ids():
+            resource.prlimit(pid, resource.RLIMIT_AS, (byte_count, byte_count))
+        monkeypatch.setattr(worker, "address_space_limit", lambda: byte_count)
+
+    return limit
+
+
+def test_a_job_runs_under_a_hard_limit_on_address_space(
+    limit_machine: Callable[[WorkerPool, int], None],
+) -> None:
+    pool, machine = WorkerPool(spare=1), 64 << 30
+    limit_machine(pool, machine)
+    soft, hard = pool.run(f"{JOBS}:address_space", limits=LIMITS)
+    pool.close()
+    assert hard == machine, "the machine's limit stays"
+    assert LIMITS.memory_bytes <= soft < machine
+
+
+def test_a_machine_that_allows_too_little_is_blamed_for_it(
+    limit_machine: Callable[[WorkerPool, int], None],
+) -> None:
+    pool = WorkerPool(spare=1)
+    limit_machine(pool, 1 << 30)
+    with pytest.raises(MachineLimit, match=r"only 1.00 GiB of address space \(ulimit -v\)"):
+        pool.run(f"{JOBS}:allocate", 1 << 30, limits=WorkerLimits(60, 4 << 30))
+    pool.close()
 
 
 def test_reports_a_crash(pool: WorkerPool) -> None:

@@ -35,6 +35,12 @@ def allocate(byte_count: int, *, progress: ProgressCallback) -> int:
     return int(np.ones(byte_count, dtype=np.uint8).sum())
 
 
+def address_space(*, progress: ProgressCallback) -> tuple[int, int]:
+    import resource  # not on Windows
+
+    return resource.getrlimit(resource.RLIMIT_AS)
+
+
 def crash(*, progress: ProgressCallback) -> None:
     os._exit(7)
 

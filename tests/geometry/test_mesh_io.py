@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from partwise.core.errors import Cancelled, MeshError
 from partwise.core.progress import CancelToken
-from partwise.core.worker import WorkerPool
+from partwise.core.worker import MachineLimit, WorkerPool
 from partwise.geometry.mesh_io import MeshLimits, load_mesh
 from partwise.geometry.read_polygons import triangulate
 from partwise.geometry.topology import face_cross, signed_volume
@@ -309,3 +309,19 @@ def test_any_spoiled_file_loads_or_is_refused(
         content[start : start + length] = new
     with contextlib.suppress(MeshError):
         parse(bytes(content), file_name, tmp_path_factory.getbasetemp(), SMALL)
+
+
+def test_a_machine_that_allows_too_little_memory_is_not_the_file_s_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "chair.obj"
+    path.write_bytes(obj(CORNERS, FACES))
+
+    def fail(*_: object, **__: object) -> None:
+        raise MachineLimit("This machine allows too little (ulimit -v).")
+
+    pool = WorkerPool(spare=0)
+    monkeypatch.setattr(pool, "run", fail)
+    with pytest.raises(MachineLimit, match=r"^This machine"):
+        load_mesh(path, limits=LIMITS, pool=pool)
+    pool.close()

@@ -1,6 +1,14 @@
 import pytest
 
-from studio.access import address_of, api_denial, host_of, is_loopback, may_change_server
+from partwise.core.errors import ConfigError
+from studio.access import (
+    address_of,
+    api_denial,
+    check_address,
+    host_of,
+    is_loopback,
+    may_change_server,
+)
 from studio.configuration import Configuration, load_configuration
 
 
@@ -163,3 +171,14 @@ def test_a_name_of_a_stranger_that_leads_here_is_refused(host: str) -> None:
 )
 def test_this_machine_reaches_its_server_wherever_it_listens(host: str, address: str) -> None:
     assert address_of(host, 80) == address
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "[2001:db8::1]"])
+def test_an_address_of_no_use_is_told(host: str) -> None:
+    with pytest.raises(ConfigError, match="--host"):
+        check_address(host, 7860)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "0.0.0.0"])
+def test_an_address_of_this_machine_is_taken(host: str) -> None:
+    check_address(host, 0)

@@ -291,22 +291,6 @@ def test_a_document_without_results_has_no_files() -> None:
                 results.download(document, kind, name)
 
 
-def test_a_file_is_written_whole_or_not_at_all(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    target = tmp_path / "report.json"
-    results.write_atomically(target, b"before")
-
-    def refuse(*_: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(results.os, "replace", refuse)
-    with pytest.raises(OSError, match="No space"):
-        results.write_atomically(target, b"after")
-    assert target.read_bytes() == b"before"
-    assert list(tmp_path.iterdir()) == [target]
-
-
 @pytest.mark.parametrize(
     ("labels", "text"),
     [

@@ -234,6 +234,20 @@ def test_files_of_another_size_than_published_are_refused_before_the_download(
     assert hub.downloads() == []
 
 
+@pytest.mark.parametrize(
+    ("problem", "found"),
+    [(ImportError("socksio"), "SOCKS"), (ValueError("Unknown scheme socks://"), "all_proxy")],
+)
+def test_a_proxy_that_cannot_be_used_is_told(
+    fetch: Fetch, monkeypatch: pytest.MonkeyPatch, problem: Exception, found: str
+) -> None:
+    def refuse() -> None:
+        raise problem
+
+    monkeypatch.setattr("studio.hub.get_session", refuse)
+    assert found in refusal(fetch)
+
+
 def test_offline_is_honoured_without_a_request(
     hub: HubServer, fetch: Fetch, monkeypatch: pytest.MonkeyPatch
 ) -> None:

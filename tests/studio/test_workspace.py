@@ -1,10 +1,13 @@
+import logging
 import os
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from partwise.core.errors import AppError
-from studio.workspace import Workspace
+from partwise.core.errors import AppError, ConfigError
+from studio.workspace import Workspace, base_folders
 
 
 class Clock:
@@ -113,3 +116,82 @@ def test_forgotten_uploads_are_swept_and_fresh_ones_stay(workspace: Workspace) -
     os.utime(old.parent, (0, 0))
     workspace.sweep()
     assert not old.parent.exists()
+
+
+@pytest.fixture
+def usual(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
+    """The two usual places of the workspace, neither of them there yet."""
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    first, second = base_folders()
+    return first, second
+
+
+def make_a_link(folder: Path, _: pytest.MonkeyPatch) -> None:
+    elsewhere = folder.with_name("elsewhere")
+    elsewhere.mkdir()
+    folder.symlink_to(elsewhere)
+
+
+def make_a_file(folder: Path, _: pytest.MonkeyPatch) -> None:
+    folder.write_bytes(b"")
+
+
+def make_anothers(folder: Path, patch: pytest.MonkeyPatch) -> None:
+    folder.mkdir()
+    status, own_lstat = os.lstat(folder), os.lstat
+    foreign = os.stat_result((*status[:4], status.st_uid + 1, *status[5:]))
+    patch.setattr(os, "lstat", lambda path: foreign if path == folder else own_lstat(path))
+
+
+@pytest.mark.parametrize("spoil", [make_a_link, make_a_file, make_anothers])
+@pytest.mark.skipif(not hasattr(os, "getuid"), reason="Windows has one such folder for each user")
+def test_a_folder_that_somebody_else_made_is_not_used(
+    usual: tuple[Path, Path],
+    spoil: Callable[[Path, pytest.MonkeyPatch], None],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    first, second = usual
+    spoil(first, monkeypatch)
+    with caplog.at_level(logging.WARNING):
+        workspace = Workspace()
+    assert workspace.root.parent == second
+    assert str(first) in caplog.text
+    assert base_folders() == [second], "nor is a server looked for there"
+    workspace.close()
+
+
+def test_an_own_folder_that_others_may_write_is_closed_to_them(usual: tuple[Path, Path]) -> None:
+    first, _ = usual
+    first.mkdir()
+    first.chmod(0o777)
+    workspace = Workspace()
+    assert workspace.root.parent == first
+    assert first.stat().st_mode & 0o777 == 0o700
+    workspace.close()
+
+
+def test_a_stop_leaves_nothing_in_the_temporary_folder(usual: tuple[Path, Path]) -> None:
+    first, _ = usual
+    one, other = Workspace(), Workspace()
+    one.close()
+    assert list(first.iterdir()) == [other.root]
+    other.close()
+    assert not first.exists()
+
+
+def test_without_any_folder_the_setting_is_named(usual: tuple[Path, Path]) -> None:
+    for folder in usual:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.write_bytes(b"")
+    with pytest.raises(ConfigError, match="PARTWISE_APP_WORKSPACE"):
+        Workspace()
+
+
+def test_a_chosen_folder_that_cannot_be_used_is_told(tmp_path: Path) -> None:
+    chosen = tmp_path / "file"
+    chosen.write_bytes(b"")
+    with pytest.raises(ConfigError, match=r"file \(.*PARTWISE_APP_WORKSPACE"):
+        Workspace(chosen)
