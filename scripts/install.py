@@ -37,7 +37,8 @@ def main(requirements: str) -> None:
     _say(f"the build of torch is {build.name}: {build.reason}.")
     if not is_current or installed is None or build_of(installed) != build.name:
         install(requirements, build, installed)
-    request_file.write_text(request)
+    is_met = request in (AUTO, build.name)
+    request_file.write_text(request if is_met else last_request or AUTO)
 
 
 def install(requirements: str, build: TorchBuild, installed: str | None) -> None:

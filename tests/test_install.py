@@ -289,6 +289,15 @@ def test_a_build_that_is_asked_for_replaces_another_and_stays(environment: Envir
     assert "uninstall" in environment.start("auto", "default")
 
 
+def test_a_build_that_could_not_be_had_is_tried_again_only_when_named(
+    environment: Environment,
+) -> None:
+    environment.start("cu126", "default")
+    environment.torch = TORCH
+    assert environment.start(None, "cpu") == ""
+    assert "cu126" in environment.start("cu126", "cu126")
+
+
 def test_an_installation_that_failed_is_not_taken_for_one(environment: Environment) -> None:
     environment.start(None, "default")
     environment.torch, environment.failing = TORCH, "install -r"
