@@ -58,7 +58,7 @@ def choose_torch(request: str, torch_version: str, installed: str | None) -> Tor
     if request == AUTO:
         wanted = suitable_build(sys.platform, read_nvidia_driver(), has_amd=_AMD_DEVICE.exists())
     else:
-        wanted = TorchBuild(request, "PARTWISE_TORCH says so")
+        wanted = TorchBuild(request, "PARTWISE_TORCH names it")
     if wanted.index is None or installed == f"{torch_version}+{wanted.name}":
         return wanted
     problem = index_problem(f"{wanted.index}/torch/", f"{torch_version}+{wanted.name}")
@@ -67,7 +67,7 @@ def choose_torch(request: str, torch_version: str, installed: str | None) -> Tor
     kept = build_of(installed) if installed and installed.startswith(torch_version) else DEFAULT
     return TorchBuild(
         kept,
-        f"{wanted.name} would suit ({wanted.reason}), but {_INDEXES} {problem}",
+        f"{wanted.name} is wanted ({wanted.reason}), but {_INDEXES} {problem}",
     )
 
 

@@ -209,7 +209,7 @@ def test_without_the_index_what_is_installed_stays_else_the_default_is_taken(
     monkeypatch.setattr(torch_build, "index_problem", lambda *_: "cannot be reached")
     build = torch_build.choose_torch("cu128", TORCH, installed)
     assert build.name == name
-    assert "cu128 would suit" in build.reason
+    assert "cu128 is wanted" in build.reason
     assert "cannot be reached" in build.reason
 
 
