@@ -1,36 +1,49 @@
-# Sourced by ./run and ./test: makes the virtual environment once, and again only when what it
-# needs has changed. Sets $python.
+# Sourced by ./run and ./test: makes the virtual environment once, and installs again only when what
+# it needs has changed. Sets $python.
 set -eu
 cd "$(dirname "$0")"
 
-need() { echo "Partwise: $1" >&2; exit 1; }
+# The versions of Python that serve, as pyproject.toml names them: >=3.A,<3.B.
+python_range=$(sed -n 's/^requires-python = "\(.*\)"$/\1/p' pyproject.toml)
 
-find_python() {
-    for candidate in "${PARTWISE_PYTHON:-}" python3.12 python3.11 python3.10 python3 python; do
-        [ -n "$candidate" ] && command -v "$candidate" >/dev/null 2>&1 || continue
-        "$candidate" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' \
-            2>/dev/null && { echo "$candidate"; return; }
-    done
-    need "needs Python 3.10, 3.11 or 3.12. Install one, or name it in PARTWISE_PYTHON."
-}
+need() { echo "Partwise: $1" >&2; exit 1; }
 
 # setup_environment REQUIREMENTS: install what the file lists, at the versions of constraints.txt.
 setup_environment() {
     python="$PWD/.venv/bin/python"
-    if [ -x "$python" ] && is_installed "$1"; then return; fi
-    if [ ! -x "$python" ]; then
-        base=$(find_python)
-        echo "Partwise: making the environment in .venv …" >&2
-        "$base" -m venv .venv || need "python's venv module is missing (Debian: apt install python3-venv)."
+    if [ ! -x "$python" ]; then make_environment; fi
+    "$python" -m scripts.install "$1" || exit 1
+}
+
+make_environment() {
+    echo "Partwise: making the environment in .venv …" >&2
+    base=$(find_python)
+    rm -rf .venv # what is left of one whose Python is no more
+    if command -v uv >/dev/null 2>&1; then
+        uv venv --quiet --python "${base:-3.12}" .venv && return
+        echo "Partwise: uv could not make the environment; trying without it …" >&2
     fi
-    echo "Partwise: installing $1 (the first time takes some minutes) …" >&2
-    "$python" -m pip install --disable-pip-version-check --quiet -r "$1" -c constraints.txt \
-        || need "the installation failed; the lines above say why. Nothing was started."
-    for installed in requirements.txt "$1"; do # the development's list takes in the application's
-        fingerprint "$installed" > "$(stamp_of "$installed")"
+    [ -n "$base" ] || need "needs Python $python_range. Install one, or uv, which brings one; \
+PARTWISE_PYTHON names one that is not found."
+    "$base" -m venv .venv && return
+    rm -rf .venv
+    need "python's venv module is missing (Debian: apt install python3-venv), and so is uv."
+}
+
+# A suitable Python, or nothing.
+find_python() {
+    if [ -n "${PARTWISE_PYTHON:-}" ]; then
+        is_suitable "$PARTWISE_PYTHON" \
+            || need "PARTWISE_PYTHON is $PARTWISE_PYTHON, which is not Python $python_range."
+        echo "$PARTWISE_PYTHON"
+        return
+    fi
+    for candidate in python3.12 python3.13 python3.11 python3.10 python3.14 python3 python; do
+        if is_suitable "$candidate"; then
+            echo "$candidate"
+            return
+        fi
     done
 }
 
-stamp_of() { echo "$PWD/.venv/installed-$(basename "$1" .txt)"; }
-fingerprint() { cat requirements.txt "$1" constraints.txt | cksum; }
-is_installed() { [ "$(cat "$(stamp_of "$1")" 2>/dev/null)" = "$(fingerprint "$1")" ]; }
+is_suitable() { "$1" scripts/python_range.py >/dev/null 2>&1; }

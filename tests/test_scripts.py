@@ -13,7 +13,7 @@ import pytest
 from studio.configuration import load_configuration
 
 ROOT = Path(__file__).parents[1]
-SCRIPTS = ("check_gpu_memory.sh", "setup_swap_file.sh", "start_server.sh")
+SCRIPTS = ("check_gpu_memory.sh", "check_pythons.sh", "setup_swap_file.sh", "start_server.sh")
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="shell scripts")
 
 Done = subprocess.CompletedProcess[str]

@@ -11,6 +11,7 @@ import json
 import os
 import queue
 import signal
+import sys
 import threading
 import time
 from collections import deque
@@ -33,7 +34,7 @@ __all__ = ["MachineLimit", "WorkerLimits", "WorkerOutOfMemory", "WorkerPool", "W
 
 _POLL_S = 0.05
 _MEMORY_SIGNALS = (  # the system's own, and a library's answer to the limit on addresses
-    (signal.SIGKILL, signal.SIGSEGV) if os.name == "posix" else ()
+    (signal.SIGKILL, signal.SIGSEGV) if sys.platform != "win32" else ()
 )
 
 _IDLE_BYTES = 2**30  # address space of a child before its job, with room to spare

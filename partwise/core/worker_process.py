@@ -104,7 +104,7 @@ class WorkerProcess:
         """Why the child has ended unasked; `memory_signals` are those that mean too much memory."""
         code = self.exit_code()
         logger.error("worker %d ended with code %s: %s", self.pid, code, self._last_words())
-        if code is not None and -code in memory_signals and os.name == "posix":
+        if code is not None and -code in memory_signals and sys.platform != "win32":
             return WorkerOutOfMemory(
                 "The step was ended by the system, most likely for its memory."
             )
@@ -134,7 +134,7 @@ class WorkerProcess:
             self._has_ended.set()
 
     def _kill(self) -> None:
-        if os.name == "posix":
+        if sys.platform != "win32":
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.pid, signal.SIGKILL)
         else:

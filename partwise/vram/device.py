@@ -38,7 +38,13 @@ if TYPE_CHECKING:
 
 _PROCESS_LIST_EVERY_S = 1.0
 NO_GPU = "No GPU here; Partwise runs on the CPU."
-_NO_CUDA_IN_TORCH = "There is a GPU, but the installed torch cannot use it; models run on the CPU."
+_NO_CUDA_IN_TORCH = (
+    "There is a GPU (driver {driver}), but the installed torch {torch} cannot use it; models run "
+    "on the CPU. To install a build that can, stop Partwise and start it once by: {command}"
+)
+_REINSTALL = (
+    "set PARTWISE_TORCH=auto && run.bat" if sys.platform == "win32" else "PARTWISE_TORCH=auto ./run"
+)
 _NOT_YET = "The GPU's memory is known as soon as a model is loaded."
 
 
@@ -106,7 +112,8 @@ class Device:
         self._worker_pids = worker_pids
         self._modules = modules
         self._clock = clock
-        self._is_torch_for_cpu = (torch_version or installed_torch()).endswith("+cpu")
+        self._torch_version = torch_version or installed_torch()
+        self._is_torch_for_cpu = self._torch_version.endswith("+cpu")
         self._torch_kind: DeviceKind | None = None
         self._context_bytes: int | None = None
         self._processes_at = float("-inf")
@@ -136,7 +143,9 @@ class Device:
         uuid = cuda.uuid_of(torch) if is_live else None
         driver = self._nvml.read(uuid, with_process=is_due)
         if self._is_torch_for_cpu or (torch and self._kind_of(torch) is DeviceKind.CPU):
-            return replace(_cpu_reading(driver), budget_bytes=self._budget_bytes)
+            return replace(
+                _cpu_reading(driver, self._torch_version), budget_bytes=self._budget_bytes
+            )
         if driver.gpu is not None:
             if is_due:
                 self._note_context(driver.gpu.process_bytes, allocator)
@@ -147,7 +156,7 @@ class Device:
         elif torch is not None:
             reading = cuda.unread(torch, driver, _NOT_YET, allocator)
         else:
-            return _cpu_reading(driver)
+            return _cpu_reading(driver, self._torch_version)
         return replace(
             reading,
             fragmentation=self._fragmentation.read(torch, allocator) if is_live else None,
@@ -311,9 +320,11 @@ def _reading_of_driver(
     )
 
 
-def _cpu_reading(driver: DriverReading) -> DeviceReading:
+def _cpu_reading(driver: DriverReading, torch_version: str) -> DeviceReading:
     if driver.gpu is not None:
-        sentence = _NO_CUDA_IN_TORCH
+        sentence = _NO_CUDA_IN_TORCH.format(
+            driver=driver.version or "unknown", torch=torch_version, command=_REINSTALL
+        )
     elif driver.state is DriverState.NO_LIBRARY:
         sentence = NO_GPU
     else:

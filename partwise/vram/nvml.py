@@ -106,6 +106,7 @@ class NvmlClient:
         self._failure_count = 0
         self._retry_at = 0.0
         self._has_memory_v2 = True
+        self._version = ""
         self._others: tuple[OtherGpu, ...] = ()
         self._others_at = float("-inf")
         self._gpu: _Gpu | None = None
@@ -183,12 +184,15 @@ class NvmlClient:
         gpu = gpus[choice.index] if choice.index is not None else self._mig(choice)
         self._gpu = gpu
         others = self._read_others([other for other in gpus if other.uuid != gpu.uuid])
-        return DriverReading(DriverState.OK, "", self._memory(gpu, with_process), others)
+        memory = self._memory(gpu, with_process)
+        return DriverReading(DriverState.OK, "", memory, others, self._version)
 
     def _open(self) -> list[_Gpu]:
         nvml = self._nvml
         nvml.nvmlInit()
         self._gpus = []  # from here on close() has something to give back
+        with contextlib.suppress(nvml.NVMLError):  # only told to people
+            self._version = str(nvml.nvmlSystemGetDriverVersion())
         for index in range(nvml.nvmlDeviceGetCount()):
             handle = nvml.nvmlDeviceGetHandleByIndex(index)
             uuid, name = nvml.nvmlDeviceGetUUID(handle), nvml.nvmlDeviceGetName(handle)

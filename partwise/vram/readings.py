@@ -57,12 +57,13 @@ class DriverMemory:
 
 @dataclass(frozen=True)
 class DriverReading:
-    """The driver's answer: its state, a sentence on it, the GPU in use, the others."""
+    """The driver's answer: its state, a sentence on it, the GPU in use, the others, its version."""
 
     state: DriverState
     sentence: str
     gpu: DriverMemory | None = None
     others: tuple[OtherGpu, ...] = ()
+    version: str = ""
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,8 +11,9 @@ from typing import Any
 import pytest
 import yaml
 from packaging.requirements import Requirement
-from packaging.version import Version
+from packaging.utils import canonicalize_name
 
+from scripts.check_pythons import pins_for, python_versions
 from studio.configuration import load_configuration
 from studio.ui import launch
 from tests.app.support import ROOT
@@ -172,31 +172,12 @@ def test_the_front_matter_of_the_readme_is_one_that_a_space_takes() -> None:
     assert len(settings["short_description"]) <= 60
     colours = {"red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray"}
     assert {settings["colorFrom"], settings["colorTo"]} <= colours
-    pins = dict(pins_for("3.12"))
-    assert settings["sdk_version"] == str(pins["gradio"])
+    assert settings["sdk_version"] == pins_for(settings["python_version"])["gradio"]
 
 
-def pins_for(python: str) -> list[tuple[str, Version]]:
-    """The names and versions of constraints.txt that hold for a Python version."""
-    pins = []
-    for line in (ROOT / "constraints.txt").read_text("utf-8").splitlines():
-        if line.strip() and not line.startswith("#"):
-            pin = Requirement(line)
-            if pin.marker is None or pin.marker.evaluate({"python_version": python}):
-                (only,) = pin.specifier
-                assert only.operator == "=="
-                pins.append((normal(pin.name), Version(only.version)))
-    return pins
-
-
-def normal(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()
-
-
-@pytest.mark.parametrize("python", ["3.10", "3.11", "3.12"])
+@pytest.mark.parametrize("python", python_versions())
 def test_the_ranges_of_the_requirements_admit_the_pins(python: str) -> None:
-    pins = dict(pins_for(python))
-    assert len(pins) == len(pins_for(python)), "no name is pinned twice"
+    pins = pins_for(python)
     lines = [
         line
         for file in ("requirements.txt", "requirements-dev.txt")
@@ -205,7 +186,7 @@ def test_the_ranges_of_the_requirements_admit_the_pins(python: str) -> None:
     ]
     for requirement in map(Requirement, lines):
         if requirement.marker is None or requirement.marker.evaluate({"python_version": python}):
-            assert pins[normal(requirement.name)] in requirement.specifier, requirement
+            assert pins[canonicalize_name(requirement.name)] in requirement.specifier, requirement
 
 
 def test_a_space_gets_no_package_that_it_must_compile() -> None:

@@ -30,6 +30,10 @@ static unsigned long long used(void *device) {
 int nvmlInitWithFlags(unsigned flags) { (void)flags; return number("STUB_INIT_ERROR", 0); }
 int nvmlShutdown(void) { return 0; }
 const char *nvmlErrorString(int code) { (void)code; return "stub error"; }
+int nvmlSystemGetDriverVersion(char *version, unsigned length) {
+    strncpy(version, "550.54.14", length);
+    return 0;
+}
 int nvmlDeviceGetCount_v2(unsigned *count) { *count = number("STUB_GPUS", 1); return 0; }
 int nvmlDeviceGetHandleByIndex_v2(unsigned i, void **device) { *device = &handles[i]; return 0; }
 int nvmlDeviceGetName(void *device, char *name, unsigned length) {

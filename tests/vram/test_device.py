@@ -81,11 +81,14 @@ def test_an_apple_gpu_tells_what_this_process_holds() -> None:
     assert reading.used_bytes is None
 
 
-def test_a_torch_that_cannot_use_the_gpu_is_said_so() -> None:
-    device, _ = scripted_device(DriverReading(DriverState.OK, "", GPU), scripted_torch(cuda=False))
+def test_a_torch_that_cannot_use_the_gpu_is_said_with_what_mends_it() -> None:
+    driver = DriverReading(DriverState.OK, "", GPU, version="550.54.14")
+    device, _ = scripted_device(driver, scripted_torch(cuda=False))
     reading = device.read()
     assert reading.kind is DeviceKind.CPU
-    assert "installed torch cannot use it" in reading.sentence
+    assert "driver 550.54.14" in reading.sentence
+    assert "torch 2.13.0 cannot use it" in reading.sentence
+    assert reading.sentence.endswith("PARTWISE_TORCH=auto ./run")
 
 
 def test_no_gpu_is_said_in_one_sentence() -> None:

@@ -68,6 +68,7 @@ def test_reads_a_gpu_and_tells_what_the_driver_keeps_for_itself(stub_folder: Pat
     [answer] = read(stub_folder)
     gpu = answer["gpu"]
     assert (answer["state"], gpu["name"], gpu["index"]) == ("ok", "Stub GPU 0", 0)
+    assert answer["version"] == "550.54.14"
     assert (gpu["used_bytes"], gpu["reserved_bytes"]) == (10 * GIB, GIB // 2)
     assert gpu["used_bytes"] + gpu["free_bytes"] + gpu["reserved_bytes"] == gpu["total_bytes"]
 
