@@ -1,4 +1,4 @@
-"""P3-SAM end to end: a full-size checkpoint with regenerated weights, few points.
+"""P3-SAM end to end: checkpoints with regenerated weights, few points.
 
 The masks of such weights mean nothing; that everything runs, is shown and goes away again does.
 """
@@ -13,13 +13,15 @@ import numpy as np
 import pytest
 import trimesh
 from gradio_client import handle_file
+from safetensors.torch import load_file
 
 import cli
 from benchmarks.common import open_mesh
 from partwise.core.errors import AppError, Cancelled, WeightsError
 from partwise.core.progress import CancelToken, Progress, ignore_progress
-from partwise.p3sam.cost import WEIGHT_BYTES
+from partwise.p3sam import model
 from partwise.p3sam.model import P3SAM as P3SAMModel
+from partwise.p3sam.model import TINY
 from partwise.vram.readings import ComponentState
 from scripts import make_checkpoint
 from studio.catalog import P3SAM
@@ -29,17 +31,32 @@ from studio.ui import flows
 from studio.workflow import Studio, build_studio
 from tests.app.support import Server, served, stay_open, wait_until
 from tests.app.visit import SEGMENT, Visit
+from tests.tiers import slow
 
 FEW = {"PARTWISE_P3SAM_POINT_NUM": "1500", "PARTWISE_P3SAM_PROMPT_NUM": "6"}
 IDLE_UNLOAD_S = 4.0
+OTHERS_BYTES = 2**25  # what other threads may take in the meantime
 
 
-@pytest.fixture(scope="module")
-def weights_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a full-size checkpoint."""
+class TinyP3SAM(P3SAMModel):
+    """The tiny network where the published one is asked for."""
+
+    def __init__(self) -> None:
+        super().__init__(TINY)
+
+
+@pytest.fixture(scope="module", params=["tiny", slow("full")])
+def weights_dir(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Path]:
+    """A folder with a checkpoint, and the application takes a network of its size."""
     folder = tmp_path_factory.mktemp("weights")
-    make_checkpoint.main([str(folder)])
-    return folder
+    is_tiny = request.param == "tiny"
+    make_checkpoint.main([str(folder), *(["--tiny"] if is_tiny else [])])
+    with pytest.MonkeyPatch.context() as patch:
+        if is_tiny:
+            patch.setattr(model, "P3SAM", TinyP3SAM)
+        yield folder
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +65,12 @@ def server(tmp_path_factory: pytest.TempPathFactory, weights_dir: Path) -> Itera
     environment = {**FEW, "PARTWISE_VRAM_IDLE_UNLOAD_S": str(IDLE_UNLOAD_S)}
     with served(tmp_path_factory, environment, weights_dir=weights_dir) as running:
         yield running
+
+
+def weight_bytes(folder: Path) -> int:
+    """What the weights of a checkpoint take in memory."""
+    (path,) = folder.rglob("*.safetensors")
+    return sum(tensor.nbytes for tensor in load_file(path).values())
 
 
 def is_loaded(studio: Studio) -> bool:
@@ -65,7 +88,7 @@ def test_the_page_runs_it_and_shows_the_weights_come_and_go(
     assert "1,500 points, 6 prompts" in page.page.locator("#plan").inner_text()
     page.press("segment")
     models = page.page.locator("#memory-panel .pm-models")
-    models.get_by_text("0.4 GiB").wait_for(timeout=60_000)
+    models.get_by_text("loads when it is needed").wait_for(state="hidden", timeout=60_000)
     assert is_loaded(studio)
     page.wait_for_state("done")
     report = json.loads(page.download("report", SEGMENT))
@@ -188,16 +211,17 @@ def test_programs_choose_points_and_prompts(server: Server, bodies_glb: Path) ->
     assert report["settings"]["seed"] == 42
 
 
-def test_scripts_get_the_loaded_model(studio: Studio) -> None:
+def test_scripts_get_the_loaded_model(studio: Studio, weights_dir: Path) -> None:
+    size = weight_bytes(weights_dir)
     model = studio.manager.get_p3sam_model()
     assert isinstance(model, P3SAMModel)
     assert model is studio.manager.get_p3sam_model()
     assert not any(tensor.is_meta for tensor in (*model.parameters(), *model.buffers()))
-    assert sum(tensor.nbytes for tensor in model.parameters()) == WEIGHT_BYTES
+    assert sum(tensor.nbytes for tensor in model.parameters()) == size
     assert is_loaded(studio)
     report = studio.manager.unload_all_models()
-    assert report.weight_bytes >= WEIGHT_BYTES
-    assert report.before_bytes - report.after_bytes > 0.9 * WEIGHT_BYTES
+    assert report.weight_bytes >= size
+    assert report.before_bytes - report.after_bytes > 0.9 * size - OTHERS_BYTES
 
 
 def test_a_click_and_a_run_of_two_pages_wait_for_each_other(

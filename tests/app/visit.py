@@ -5,9 +5,11 @@ from typing import Any
 
 from tests.watched_page import WatchedPage
 
+# Without motion there is nothing to wait for; the phone's page has it.
+_DESKTOP = {"viewport": {"width": 1280, "height": 900}, "reduced_motion": "reduce"}
 LOOKS = {
-    "light": {"color_scheme": "light", "viewport": {"width": 1280, "height": 900}},
-    "dark": {"color_scheme": "dark", "viewport": {"width": 1280, "height": 900}},
+    "light": {"color_scheme": "light", **_DESKTOP},
+    "dark": {"color_scheme": "dark", **_DESKTOP},
     "phone": {
         "color_scheme": "light",
         "viewport": {"width": 390, "height": 844},

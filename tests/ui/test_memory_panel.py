@@ -47,7 +47,11 @@ def open_page(browser: Any, gpu_address: str) -> Iterator[Any]:
     problems: list[str] = []
 
     def go(width: int = 1180, theme: str = "light") -> Any:
-        page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=theme)
+        page = browser.new_page(
+            reduced_motion="reduce",
+            viewport={"width": width, "height": 900},
+            color_scheme=theme,
+        )
         pages.append(page)
         page.on("pageerror", lambda error: problems.append(str(error)))
         page.on(

@@ -23,7 +23,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def open_page(browser: Any, address: str) -> Iterator[Viewer]:
     """One page for all tests that need nothing special: opening it takes longer than most tests."""
-    context = browser.new_context(viewport={"width": 1200, "height": 860})
+    context = browser.new_context(reduced_motion="reduce", viewport={"width": 1200, "height": 860})
     yield Viewer(context.new_page(), address)
     context.close()
 

@@ -24,7 +24,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def open_page(browser: Any, address: str) -> Iterator[Editor]:
-    context = browser.new_context(viewport={"width": 1200, "height": 860})
+    context = browser.new_context(reduced_motion="reduce", viewport={"width": 1200, "height": 860})
     yield Editor(context.new_page(), address)
     context.close()
 
@@ -365,7 +365,9 @@ def test_a_finger_drags_a_handle_on_a_phone(browser: Any, address: str, scheme: 
 def test_the_words_of_the_panel_and_of_the_states_are_read_easily(
     browser: Any, address: str, scheme: str
 ) -> None:
-    context = browser.new_context(viewport={"width": 1200, "height": 860}, color_scheme=scheme)
+    context = browser.new_context(
+        reduced_motion="reduce", viewport={"width": 1200, "height": 860}, color_scheme=scheme
+    )
     viewer = Editor(context.new_page(), address)
     viewer.show("edited")
     viewer.edit(SEAT)

@@ -25,7 +25,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def open_page(browser: Any, address: str) -> Iterator[Prompter]:
-    context = browser.new_context(viewport={"width": 1200, "height": 860})
+    context = browser.new_context(reduced_motion="reduce", viewport={"width": 1200, "height": 860})
     yield Prompter(context.new_page(), address)
     context.close()
 
@@ -392,7 +392,9 @@ def test_a_phone_shows_masks_and_buttons_whole(browser: Any, address: str, schem
 def test_the_words_of_the_panel_stand_out_in_both_themes(
     browser: Any, address: str, scheme: str
 ) -> None:
-    context = browser.new_context(viewport={"width": 1200, "height": 860}, color_scheme=scheme)
+    context = browser.new_context(
+        reduced_motion="reduce", viewport={"width": 1200, "height": 860}, color_scheme=scheme
+    )
     viewer = Prompter(context.new_page(), address)
     viewer.show("chair")
     viewer.aim()
