@@ -51,6 +51,7 @@ def test_boxes_of_a_file_become_parts_and_are_closed(
     assert len(page.parts()) == 3
 
 
+@pytest.mark.slow
 def test_a_file_without_boxes_says_so_and_changes_nothing(
     visit: Callable[..., Visit], bodies_glb: Path, tmp_path: Path
 ) -> None:
@@ -135,6 +136,7 @@ def test_a_tab_hears_of_the_end_of_the_other_tab_s_job(
     assert page.parts(GENERATE)
 
 
+@pytest.mark.slow
 def test_the_files_of_the_parts_can_be_had_after_their_boxes_changed(
     visit: Callable[..., Visit], bodies_glb: Path, tmp_path: Path
 ) -> None:

@@ -322,6 +322,7 @@ def test_the_janitor_removes_a_result_with_its_session(server: Server, bodies_gl
     assert "removed" in answer.json()["error"]
 
 
+@pytest.mark.slow
 def test_only_the_last_results_are_kept(
     studio: Studio, bodies_glb: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -135,6 +135,7 @@ def test_a_caller_s_last_segmentation_is_cut_again(server: Server, table_glb: Pa
         client.predict(api_name="/recut")
 
 
+@pytest.mark.slow
 def test_the_longest_unused_segmentation_is_forgotten(
     server: Server, bodies_glb: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

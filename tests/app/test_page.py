@@ -208,6 +208,7 @@ def nameless_controls(page: Visit) -> list[str]:
     return found
 
 
+@pytest.mark.slow
 def test_the_header_and_the_plan_follow_weights_that_come_and_go(
     visit: Callable[..., Visit], studio: Studio, bodies_glb: Path
 ) -> None:

@@ -168,6 +168,7 @@ def close_after(steps: flows.Steps[None], seconds: float) -> None:
             return
 
 
+@pytest.mark.slow
 def test_cancelled_calls_leave_no_job_no_session_and_no_upload(
     server: Server, studio: Studio, table_glb: Path
 ) -> None:

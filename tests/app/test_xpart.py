@@ -155,6 +155,7 @@ def test_finished_parts_are_seen_while_others_wait_and_a_cancel_keeps_them(
     assert studio.manager.resident_weights() == {}
 
 
+@pytest.mark.slow
 def test_a_program_gets_parts_too(server: Server) -> None:
     report, glb, _, _ = server.client().predict(
         handle_file(str(MESH)), engine=XPART, part_count=2, api_name="/generate"

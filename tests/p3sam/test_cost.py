@@ -34,6 +34,7 @@ from partwise.p3sam.settings import P3SamSettings
 from partwise.points.cost import StageBytes, count_levels, expected_levels
 from partwise.vram.meter import PeakSink
 from partwise.vram.trace import Trace, trace_peak
+from tests.tiers import slow
 
 EXAMPLES = Path(__file__).parents[2] / "assets" / "examples"
 CLOSE = 0.02
@@ -42,11 +43,11 @@ ENCODES = [
     ("dog", 2_000, "fp32", True),
     ("figure", 2_500, "bf16", False),
     ("chair", 5_000, "bf16", True),
-    ("teapot", 15_000, "fp32", False),
-    ("toy_car", 30_000, "bf16", True),
-    ("figure", 30_000, "fp32", True),
-    pytest.param("dog", 100_000, "fp32", True, marks=pytest.mark.slow),
-    pytest.param("rocket", 100_000, "fp16", False, marks=pytest.mark.slow),
+    slow("teapot", 15_000, "fp32", False),
+    slow("toy_car", 30_000, "bf16", True),
+    slow("figure", 30_000, "fp32", True),
+    slow("dog", 100_000, "fp32", True),
+    slow("rocket", 100_000, "fp16", False),
 ]
 MASKS = [  # points, prompts in a batch, point_chunk, precision, is_gpu, is_streamed
     (2_000, 1, 0, "fp32", True, False),
@@ -55,17 +56,12 @@ MASKS = [  # points, prompts in a batch, point_chunk, precision, is_gpu, is_stre
     (30_000, 2, 30_000, "bf16", False, False),
     (40_000, 16, 40_000, "fp32", True, False),
     (100_000, 4, 100_000, "fp16", True, False),
-    *(
-        pytest.param(*values, marks=pytest.mark.slow)
-        for values in (
-            (9_000, 8, 4_096, "bf16", False, False),
-            (15_000, 64, 0, "fp16", True, True),
-            (30_000, 32, 0, "fp32", True, False),
-            (60_000, 1, 0, "fp32", False, False),
-            (100_000, 8, 0, "fp32", True, False),
-            (100_000, 8, 0, "bf16", True, True),
-        )
-    ),
+    slow(9_000, 8, 4_096, "bf16", False, False),
+    slow(15_000, 64, 0, "fp16", True, True),
+    slow(30_000, 32, 0, "fp32", True, False),
+    slow(60_000, 1, 0, "fp32", False, False),
+    slow(100_000, 8, 0, "fp32", True, False),
+    slow(100_000, 8, 0, "bf16", True, True),
 ]
 
 

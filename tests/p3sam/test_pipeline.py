@@ -17,6 +17,7 @@ from partwise.p3sam.prepare import PreparedMesh, prepare_mesh
 from partwise.p3sam.settings import P3SamSettings
 from tests.p3sam_support import tiny_model
 from tests.studio.meshes import boxes
+from tests.tiers import slow
 
 SETTINGS = P3SamSettings(point_num=3000, prompt_num=12, prompt_batch=5)
 
@@ -35,7 +36,7 @@ def features(prepared: PreparedMesh) -> NDArray[np.float32]:
     return encode_points(tiny_model(), prepared)
 
 
-@pytest.mark.parametrize(("batch", "chunk"), [(1, 0), (4, 4096), (32, 100_000)])
+@pytest.mark.parametrize(("batch", "chunk"), [slow(1, 0), (4, 4096), slow(32, 100_000)])
 def test_masks_and_labels_do_not_depend_on_batch_and_chunk(
     prepared: PreparedMesh,
     features: NDArray[np.float32],

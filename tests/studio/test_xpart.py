@@ -210,6 +210,7 @@ def test_a_part_whose_mesh_cannot_be_finished_says_so_and_the_others_are_made(
     assert "needs more memory" in made.completed[0].reason
 
 
+@pytest.mark.slow
 def test_surfaces_do_not_pile_up_when_finishing_takes_longer_than_decoding(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:

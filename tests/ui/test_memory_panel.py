@@ -13,8 +13,6 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
-from tests.tiers import slow_but
-
 CONTRAST = Path(__file__).with_name("contrast.js").read_text(encoding="utf-8")
 
 
@@ -111,8 +109,9 @@ def next_reading(page: Any) -> bytes:
     return bytes(arriving.value.body())
 
 
+@pytest.mark.slow
 @pytest.mark.browser
-@pytest.mark.parametrize("theme", slow_but(["light"], ["light", "dark"]))
+@pytest.mark.parametrize("theme", ["light", "dark"])
 def test_all_text_has_enough_contrast(open_page: Any, theme: str) -> None:
     page = open_page(theme=theme)
     page.locator("#memory-panel .pm-numbers summary").first.click()
@@ -122,6 +121,7 @@ def test_all_text_has_enough_contrast(open_page: Any, theme: str) -> None:
     assert worst["ratio"] >= 4.5, worst
 
 
+@pytest.mark.slow
 @pytest.mark.browser
 def test_a_phone_has_no_sideways_scroll_and_a_folded_panel_opens(open_page: Any) -> None:
     page = open_page(width=390)
@@ -159,6 +159,7 @@ def test_the_plan_is_shown_with_its_ladder_and_what_was_passed_over(open_page: A
     assert "Peak" in panel.locator(".pm-plan-lines").inner_text()
 
 
+@pytest.mark.slow
 @pytest.mark.browser
 def test_a_fold_that_opened_by_itself_stays_as_a_person_leaves_it(open_page: Any) -> None:
     page = open_page()
@@ -219,8 +220,9 @@ def test_a_stranger_sees_the_settings_but_cannot_change_them(open_page: Any) -> 
     assert "cannot be changed from here" in panel.locator(".pm-force").inner_text()
 
 
+@pytest.mark.slow
 @pytest.mark.browser
-@pytest.mark.parametrize("name", slow_but(["CSV"], ["CSV", "JSON"]))
+@pytest.mark.parametrize("name", ["CSV", "JSON"])
 def test_the_history_is_saved_as_a_file(open_page: Any, name: str, tmp_path: Path) -> None:
     page = open_page()
     panel = page.locator("#memory-panel").first

@@ -186,7 +186,7 @@ def test_names_of_parts_are_text_only(viewer: Viewer) -> None:
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize("scene", ["tall", "wide"])
+@pytest.mark.parametrize("scene", slow_but(["tall"], ["tall", "wide"]))
 def test_long_things_are_framed_whole(viewer: Viewer, scene: str) -> None:
     viewer.show(scene)
     area = viewer.page.locator(".pv-canvas").bounding_box()
@@ -226,6 +226,7 @@ def test_states_are_told_over_the_picture(viewer: Viewer) -> None:
     assert viewer.ask("memory()")["geometries"] <= 2, "nothing of the last mesh is kept"
 
 
+@pytest.mark.slow
 @pytest.mark.browser
 def test_replacing_meshes_keeps_no_memory(viewer: Viewer) -> None:
     used = []
@@ -239,6 +240,7 @@ def test_replacing_meshes_keeps_no_memory(viewer: Viewer) -> None:
     assert used[1] == used[3]
 
 
+@pytest.mark.slow
 @pytest.mark.browser
 def test_the_view_comes_back_after_the_graphics_context_was_lost(viewer: Viewer) -> None:
     viewer.ask("loseContext()")
@@ -263,8 +265,9 @@ def test_without_webgl_the_table_still_works(browser: Any, address: str) -> None
     context.close()
 
 
+@pytest.mark.slow
 @pytest.mark.browser
-@pytest.mark.parametrize("scheme", slow_but(["light"], ["light", "dark"]))
+@pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_phone_shows_everything_without_sideways_scroll(
     browser: Any, address: str, scheme: str
 ) -> None:
@@ -322,6 +325,7 @@ def test_cut_surfaces_are_hatched_and_told_until_they_are_switched_off(viewer: V
     assert np.abs(picture_of(viewer) - marked).mean() < 1
 
 
+@pytest.mark.slow
 @pytest.mark.browser
 def test_closed_parts_tell_volume_area_and_what_is_wrong(viewer: Viewer) -> None:
     viewer.show("cuts")

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.tiers import slow_but
+from tests.tiers import slow
 from tests.ui.boxes_page import ROOM
 from tests.ui.boxes_support import Editor, given
 from tests.ui.viewer_page import chair, wide
@@ -65,7 +65,7 @@ def test_boxes_that_are_given_are_drawn_in_place_of_the_parts_own(viewer: Editor
 @pytest.mark.browser
 @pytest.mark.parametrize(
     ("part_id", "face", "by", "explode"),
-    [(SEAT, "x max", 0.35, 0), (SEAT, "y min", -0.2, 0), (LEG_2, "z max", 0.15, 0.7)],
+    [slow(SEAT, "x max", 0.35, 0), slow(SEAT, "y min", -0.2, 0), (LEG_2, "z max", 0.15, 0.7)],
 )
 def test_a_handle_is_dragged_along_its_axis_and_sends_one_box(
     viewer: Editor, part_id: int, face: str, by: float, explode: float
@@ -95,6 +95,7 @@ def test_a_handle_is_dragged_along_its_axis_and_sends_one_box(
     assert viewer.ask("selected()") == [part_id]
 
 
+@pytest.mark.slow
 @pytest.mark.browser
 def test_a_face_stops_before_its_opposite(viewer: Editor) -> None:
     viewer.edit(SEAT)
@@ -129,6 +130,7 @@ def test_escape_leaves_a_drag_then_the_mode(viewer: Editor) -> None:
     assert viewer.sent() == []
 
 
+@pytest.mark.slow
 @pytest.mark.browser
 def test_beside_the_handles_the_object_turns_and_parts_are_picked(viewer: Editor) -> None:
     viewer.edit(SEAT)
@@ -165,6 +167,7 @@ def test_a_number_is_typed_and_only_that_number_changes(viewer: Editor) -> None:
     assert len(viewer.sent()) == 1, "leaving the field sends it no second time"
 
 
+@pytest.mark.slow
 @pytest.mark.browser
 def test_arrow_keys_step_a_number_and_send_it_once(viewer: Editor) -> None:
     viewer.edit(SEAT)
@@ -182,7 +185,9 @@ def test_arrow_keys_step_a_number_and_send_it_once(viewer: Editor) -> None:
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize(("text", "told"), [("-4", "greater than x min"), ("", "needs a number")])
+@pytest.mark.parametrize(
+    ("text", "told"), [("-4", "greater than x min"), slow("", "needs a number")]
+)
 def test_numbers_that_make_no_box_are_told_and_not_sent(
     viewer: Editor, text: str, told: str
 ) -> None:
@@ -202,6 +207,7 @@ def test_numbers_that_make_no_box_are_told_and_not_sent(
     assert viewer.sent() == []
 
 
+@pytest.mark.slow
 @pytest.mark.browser
 def test_a_number_that_was_just_typed_is_reset_by_one_click(viewer: Editor) -> None:
     viewer.edit(LEG_1)
@@ -217,6 +223,7 @@ def test_a_number_that_was_just_typed_is_reset_by_one_click(viewer: Editor) -> N
     assert viewer.numbers() == [pytest.approx(corner, abs=1e-4) for corner in given(LEG_1)]
 
 
+@pytest.mark.slow
 @pytest.mark.browser
 def test_one_box_or_all_are_reset(viewer: Editor) -> None:
     viewer.show("edited")
@@ -238,6 +245,7 @@ def test_one_box_or_all_are_reset(viewer: Editor) -> None:
     assert viewer.panel.get_by_role("button", name="Reset all").is_disabled()
 
 
+@pytest.mark.slow
 @pytest.mark.browser
 def test_boxes_far_from_the_origin_keep_their_exact_faces(viewer: Editor) -> None:
     viewer.show("wide")
@@ -252,6 +260,7 @@ def test_boxes_far_from_the_origin_keep_their_exact_faces(viewer: Editor) -> Non
     assert box[1][1] == pytest.approx(high[1] + ROOM + 0.4, abs=0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.browser
 def test_boxes_of_parts_that_the_file_does_not_hold_are_drawn_and_changed(viewer: Editor) -> None:
     viewer.show("file")
@@ -300,6 +309,7 @@ def test_parts_appear_while_others_are_made_and_nothing_jumps(viewer: Editor) ->
     viewer.page.get_by_role("button", name="Boxes of the parts").click()
 
 
+@pytest.mark.slow
 @pytest.mark.browser
 def test_the_first_part_is_shown_in_the_place_that_it_has_in_the_whole(viewer: Editor) -> None:
     whole = viewer.ask("camera()")
@@ -312,6 +322,7 @@ def test_the_first_part_is_shown_in_the_place_that_it_has_in_the_whole(viewer: E
         }
 
 
+@pytest.mark.slow
 @pytest.mark.browser
 def test_the_picture_is_never_empty_between_two_previews(viewer: Editor) -> None:
     viewer.preview(2)
@@ -332,8 +343,9 @@ def test_the_picture_is_never_empty_between_two_previews(viewer: Editor) -> None
     assert viewer.page.evaluate("window.looked = true, window.blank") == 0
 
 
+@pytest.mark.slow
 @pytest.mark.browser
-@pytest.mark.parametrize("scheme", slow_but(["light"], ["light", "dark"]))
+@pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_finger_drags_a_handle_on_a_phone(browser: Any, address: str, scheme: str) -> None:
     context = browser.new_context(
         viewport={"width": 390, "height": 844}, color_scheme=scheme, has_touch=True
@@ -360,8 +372,9 @@ def test_a_finger_drags_a_handle_on_a_phone(browser: Any, address: str, scheme: 
     context.close()
 
 
+@pytest.mark.slow
 @pytest.mark.browser
-@pytest.mark.parametrize("scheme", slow_but(["light"], ["light", "dark"]))
+@pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_words_of_the_panel_and_of_the_states_are_read_easily(
     browser: Any, address: str, scheme: str
 ) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import expect
 
-from tests.tiers import slow, slow_but
+from tests.tiers import slow
 from tests.ui.prompt_page import IOUS, REASON
 from tests.ui.prompt_support import Prompter, distance_to, luminance, sorted_masks
 from tests.ui.viewer_page import chair, wide
@@ -51,7 +51,7 @@ def viewer(open_page: Prompter) -> Iterator[Prompter]:
         slow(SEAT, 0.8, "Y"),
         (LEG_2, 0.8, "Y"),
         slow(LEG_2, 0, "Z"),
-        (SEAT, 0.8, "Z"),
+        slow(SEAT, 0.8, "Z"),
     ],
 )
 def test_a_click_sends_the_point_of_the_surface_in_the_coordinates_of_the_file(
@@ -72,6 +72,7 @@ def test_a_click_sends_the_point_of_the_surface_in_the_coordinates_of_the_file(
     assert np.mean(brightness) > 170, "the white ring is around the place of the click"
 
 
+@pytest.mark.slow
 @pytest.mark.browser
 def test_points_far_from_the_origin_are_as_exact_as_the_file(viewer: Prompter) -> None:
     viewer.show("wide")
@@ -82,6 +83,7 @@ def test_points_far_from_the_origin_are_as_exact_as_the_file(viewer: Prompter) -
         assert 999.5 < viewer.sent_point()[0] < 1005.5
 
 
+@pytest.mark.slow
 @pytest.mark.browser
 def test_turning_the_object_and_clicks_beside_it_ask_nothing(viewer: Prompter) -> None:
     viewer.aim()
@@ -130,6 +132,7 @@ def test_the_best_mask_is_chosen_at_first_and_keys_choose_others(viewer: Prompte
     assert now == pytest.approx(camera["position"], abs=1e-3), "the keys turn to no view meanwhile"
 
 
+@pytest.mark.slow
 @pytest.mark.browser
 def test_hovering_previews_a_mask_and_leaving_shows_the_chosen_one(viewer: Prompter) -> None:
     viewer.aim()
@@ -263,6 +266,7 @@ def test_the_keyboard_alone_gets_from_the_mesh_to_a_part(viewer: Prompter) -> No
     assert viewer.page.evaluate("document.activeElement.className") == "pv-canvas"
 
 
+@pytest.mark.slow
 @pytest.mark.browser
 def test_a_mesh_without_parts_gets_its_first_and_the_rest_stays_in_grey(viewer: Prompter) -> None:
     viewer.show("mesh", "ready")
@@ -311,6 +315,7 @@ def test_while_the_model_works_nothing_else_is_asked(viewer: Prompter) -> None:
     assert viewer.sent_point() == pytest.approx(first)
 
 
+@pytest.mark.slow
 @pytest.mark.browser
 def test_another_point_brings_other_masks_and_keeps_no_memory(viewer: Prompter) -> None:
     viewer.aim()
@@ -330,6 +335,7 @@ def test_another_point_brings_other_masks_and_keeps_no_memory(viewer: Prompter) 
     assert used[0] == used[1] == used[2]
 
 
+@pytest.mark.slow
 @pytest.mark.browser
 def test_a_mask_that_cannot_be_drawn_is_told_until_the_next_point(viewer: Prompter) -> None:
     viewer.aim()
@@ -356,8 +362,9 @@ def test_why_points_cannot_be_clicked_is_said(viewer: Prompter) -> None:
     assert viewer.ask("selected()") == [SEAT]
 
 
+@pytest.mark.slow
 @pytest.mark.browser
-@pytest.mark.parametrize("scheme", slow_but(["light"], ["light", "dark"]))
+@pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_phone_shows_masks_and_buttons_whole(browser: Any, address: str, scheme: str) -> None:
     context = browser.new_context(
         viewport={"width": 390, "height": 844}, color_scheme=scheme, has_touch=True
@@ -387,8 +394,9 @@ def test_a_phone_shows_masks_and_buttons_whole(browser: Any, address: str, schem
     context.close()
 
 
+@pytest.mark.slow
 @pytest.mark.browser
-@pytest.mark.parametrize("scheme", slow_but(["light"], ["light", "dark"]))
+@pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_words_of_the_panel_stand_out_in_both_themes(
     browser: Any, address: str, scheme: str
 ) -> None:

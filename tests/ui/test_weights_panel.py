@@ -141,6 +141,7 @@ def test_the_licence_comes_first_then_the_download_and_what_came_of_it(panel: Pa
     expect(panel.page.locator("#after textarea")).to_have_value("finished")
 
 
+@pytest.mark.slow
 @pytest.mark.browser
 def test_bytes_are_counted_cancel_stops_and_the_next_download_goes_on(panel: Panel) -> None:
     panel.hub.piece_pause_s = 0.05
@@ -161,6 +162,7 @@ def test_bytes_are_counted_cancel_stops_and_the_next_download_goes_on(panel: Pan
     assert (panel.folder / FILE).read_bytes() == CONTENT
 
 
+@pytest.mark.slow
 @pytest.mark.browser
 def test_a_page_that_is_closed_leaves_the_download_running_and_another_sees_it(
     panel: Panel,
@@ -185,6 +187,7 @@ def test_a_failure_is_told_in_words(panel: Panel) -> None:
     expect(panel.part("-download")).to_be_enabled()
 
 
+@pytest.mark.slow
 @pytest.mark.browser
 def test_the_panel_adds_no_public_endpoint_and_fits_a_phone(panel: Panel) -> None:
     with urllib.request.urlopen(f"{panel.address}gradio_api/info", timeout=30) as answer:
