@@ -8,7 +8,7 @@ page asks because something in them changed.
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import gradio as gr
 
@@ -70,7 +70,11 @@ def build_memory_panel(
     )
     timer = gr.Timer(_TICK_S)
 
-    def wire(event: Callable[..., Any], handler: Callable[..., Payload]) -> Any:
+    def wire(
+        event: Callable[..., Any],
+        handler: Callable[..., Payload],
+        trigger_mode: Literal["always_last", "multiple"] = "always_last",
+    ) -> Any:
         return event(
             handler,
             None,
@@ -78,11 +82,15 @@ def build_memory_panel(
             queue=False,
             show_progress="hidden",
             api_visibility="private",
-            trigger_mode="always_last",
+            trigger_mode=trigger_mode,
         )
 
-    settings = wire(html.set_budget, view.set_budget), wire(html.set_ladder, view.set_ladder)
-    wire(html.export, view.export)
+    # gradio drops the data of an event that comes while another one is answered
+    settings = (
+        wire(html.set_budget, view.set_budget, "multiple"),
+        wire(html.set_ladder, view.set_ladder, "multiple"),
+    )
+    wire(html.export, view.export, "multiple")
     return MemoryPanel(
         html=html,
         timer=timer,

@@ -1,11 +1,13 @@
 """The page in headless Chromium: what a person does with it, from upload to download."""
 
+import inspect
 import io
 import json
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+import gradio as gr
 import numpy as np
 import pytest
 import trimesh
@@ -13,6 +15,7 @@ from PIL import Image
 
 from partwise.vram.safetensors_file import build_header
 from studio.configuration import ROOT
+from studio.ui.layout import build_page
 from studio.workflow import Studio
 from tests.app.support import bodies, wait_until, write_glb
 from tests.app.visit import GENERATE, LOOKS, SEGMENT, Visit
@@ -268,3 +271,16 @@ def test_two_pages_work_side_by_side(visit: Callable[..., Visit], tmp_path: Path
         assert len(page.parts()) == count
         report = json.loads(page.download("report.json", SEGMENT))
         assert report["source"]["name"] == f"{count}.glb"
+
+
+def test_no_event_that_carries_data_waits_for_another(studio: Studio) -> None:
+    events = [event for event in build_page(studio).fns.values() if event.fn is not None]
+    with_data = [event for event in events if takes_data(event.fn)]
+    assert len(with_data) > 5
+    waiting = [event.fn.__qualname__ for event in with_data if event.trigger_mode == "always_last"]
+    assert waiting == [], "gradio loses the data of an event that waits"
+
+
+def takes_data(handler: Callable[..., object]) -> bool:
+    parameters = inspect.signature(handler).parameters.values()
+    return any(parameter.annotation is gr.EventData for parameter in parameters)

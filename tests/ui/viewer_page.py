@@ -236,7 +236,7 @@ def build_page() -> gr.Blocks:
         hidden = {"queue": False, "show_progress": "hidden"}
         scene.submit(lambda name: scene_state(name).to_value(), scene, viewer, **hidden)
         viewer.submit(edit, None, [viewer, last], **hidden)
-        viewer.select(select, None, chosen, trigger_mode="always_last", **hidden)
+        viewer.select(select, None, chosen, trigger_mode="multiple", **hidden)
     return page
 
 
