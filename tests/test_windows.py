@@ -39,6 +39,7 @@ finally:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="there it is so")
 def test_the_page_is_built_without_anything_that_windows_lacks(tmp_path: Path) -> None:
     done = subprocess.run(

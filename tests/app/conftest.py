@@ -58,19 +58,30 @@ def patient() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session")
+def contexts(browser: Any) -> Iterator[dict[str, Any]]:
+    """A context of the browser for each look; later pages find the earlier ones' files in it."""
+    opened: dict[str, Any] = {}
+    yield opened
+    for context in opened.values():
+        context.close()
+
+
 @pytest.fixture
-def visit(browser: Any, server: Server) -> Iterator[Callable[..., Visit]]:
+def visit(browser: Any, contexts: dict[str, Any], server: Server) -> Iterator[Callable[..., Visit]]:
     """Opens pages; afterwards no request has left the server and no script has failed."""
-    opened: list[tuple[Any, Visit]] = []
+    opened: list[Visit] = []
 
     def open_page(look: str = "light") -> Visit:
-        context = browser.new_context(accept_downloads=True, **LOOKS[look])
-        opened.append((context, Visit(context, server.url)))
-        return opened[-1][1]
+        if look not in contexts:
+            contexts[look] = browser.new_context(**LOOKS[look])
+        opened.append(Visit(contexts[look], server.url))
+        return opened[-1]
 
     yield open_page
-    for context, page in opened:
-        context.close()
+    for page in opened:
+        page.page.evaluate("localStorage.clear()")
+        page.page.close()
         assert page.outside == []
         assert page.problems == []
 

@@ -64,6 +64,7 @@ def test_a_file_without_boxes_says_so_and_changes_nothing(
     assert page.parts(GENERATE) == []
 
 
+@pytest.mark.slow
 def test_settings_out_of_range_are_told_in_the_plan_s_place(
     visit: Callable[..., Visit], bodies_glb: Path
 ) -> None:
@@ -95,6 +96,7 @@ def go_to(page: Visit, tab: str) -> None:
     page.page.get_by_role("tab", name=tab).click()
 
 
+@pytest.mark.slow
 def test_a_choice_of_parts_stays_until_the_parts_are_others(
     visit: Callable[..., Visit], bodies_glb: Path
 ) -> None:
@@ -120,6 +122,7 @@ def test_a_choice_of_parts_stays_until_the_parts_are_others(
     assert chosen(page) == 3
 
 
+@pytest.mark.slow
 def test_a_tab_hears_of_the_end_of_the_other_tab_s_job(
     visit: Callable[..., Visit], table_glb: Path, studio: Studio
 ) -> None:

@@ -120,6 +120,7 @@ def test_a_click_gives_masks_and_one_becomes_a_part_that_can_be_undone(
     assert studio.engines.encoded.total_bytes > 0
 
 
+@pytest.mark.slow
 @pytest.mark.browser
 def test_the_line_before_the_run_follows_the_budget_as_it_is_set(
     visit: Callable[..., Visit], studio: Studio, bodies_glb: Path
@@ -224,6 +225,7 @@ def test_scripts_get_the_loaded_model(studio: Studio, weights_dir: Path) -> None
     assert report.before_bytes - report.after_bytes > 0.9 * size - OTHERS_BYTES
 
 
+@pytest.mark.slow
 def test_a_click_and_a_run_of_two_pages_wait_for_each_other(
     studio: Studio, table_glb: Path, bodies_glb: Path
 ) -> None:

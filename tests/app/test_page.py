@@ -160,6 +160,7 @@ def test_a_job_can_be_cancelled_and_the_page_goes_on(
     assert page.parts() == []
 
 
+@pytest.mark.slow
 def test_results_are_marked_as_old_when_what_they_came_from_changes(
     visit: Callable[..., Visit], bodies_glb: Path
 ) -> None:
@@ -240,6 +241,7 @@ def test_the_header_and_the_plan_follow_weights_that_come_and_go(
     chip.get_by_text("Built-in engine").wait_for()
 
 
+@pytest.mark.slow
 def test_a_number_that_is_none_is_told_where_the_plan_stands(
     visit: Callable[..., Visit], bodies_glb: Path
 ) -> None:

@@ -96,6 +96,7 @@ def test_without_the_package_nothing_of_it_is_active() -> None:
     assert run_python(code) == [True, False]
 
 
+@pytest.mark.slow
 def test_with_the_package_the_page_borrows_the_gpu_and_errors_keep_their_text(
     spaces: Path,
 ) -> None:

@@ -18,7 +18,6 @@ from studio.catalog import XPART
 from studio.workflow import Studio
 from tests.app.support import ROOT, Server, is_idle, served, wait_until
 from tests.app.visit import GENERATE, SEGMENT, Visit
-from tests.tiers import slow_but
 from tests.xpart_support import write_tiny_weights
 
 # In the page, so that the job cannot end before a slow browser has looked; counts those that wait.
@@ -93,8 +92,9 @@ def wait_for_end(page: Visit) -> str:
     return str(page.ask("state()", GENERATE))
 
 
+@pytest.mark.slow
 @pytest.mark.browser
-@pytest.mark.parametrize("count", slow_but([1], [1, 10, 50]))
+@pytest.mark.parametrize("count", [1, 10, 50])
 def test_boxes_on_a_mesh_become_closed_parts(
     visit: Callable[..., Visit], mesh: trimesh.Trimesh, tmp_path: Path, studio: Studio, count: int
 ) -> None:

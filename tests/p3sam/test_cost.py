@@ -40,7 +40,7 @@ EXAMPLES = Path(__file__).parents[2] / "assets" / "examples"
 CLOSE = 0.02
 FULL = P3SAMConfig()
 ENCODES = [
-    ("dog", 2_000, "fp32", True),
+    slow("dog", 2_000, "fp32", True),
     ("figure", 2_500, "bf16", False),
     ("chair", 5_000, "bf16", True),
     slow("teapot", 15_000, "fp32", False),
@@ -52,9 +52,9 @@ ENCODES = [
 MASKS = [  # points, prompts in a batch, point_chunk, precision, is_gpu, is_streamed
     (2_000, 1, 0, "fp32", True, False),
     (2_000, 32, 0, "fp32", False, False),
-    (15_000, 4, 15_000, "fp32", False, False),
+    slow(15_000, 4, 15_000, "fp32", False, False),
     (30_000, 2, 30_000, "bf16", False, False),
-    (40_000, 16, 40_000, "fp32", True, False),
+    slow(40_000, 16, 40_000, "fp32", True, False),
     (100_000, 4, 100_000, "fp16", True, False),
     slow(9_000, 8, 4_096, "bf16", False, False),
     slow(15_000, 64, 0, "fp16", True, True),

@@ -20,6 +20,7 @@ from partwise.vram.plan import PRECISIONS
 from partwise.vram.weights import HostMasters
 from scripts.make_checkpoint import p3sam_shapes, write_checkpoint
 from tests.studio.meshes import boxes
+from tests.tiers import slow_but
 
 SETTINGS = replace(P3SamSettings(), point_num=2000, prompt_num=6)
 
@@ -67,7 +68,7 @@ def test_fewer_bits_are_further_off(differences: dict[str, Difference]) -> None:
     assert found[0] > 0
 
 
-@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("precision", slow_but(["fp32", "int8"], PRECISIONS))
 def test_weights_that_went_to_a_device_and_back_give_the_same_bits(
     weights: Path, prepared: PreparedMesh, precision: str
 ) -> None:

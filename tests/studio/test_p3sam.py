@@ -32,6 +32,7 @@ from studio.segment import SegmentOptions, choose_engine
 from tests.memory_support import memory_of
 from tests.p3sam_support import filled
 from tests.studio.meshes import boxes, source_mesh
+from tests.tiers import slow_but
 
 SETTINGS = P3SamSettings(point_num=300, prompt_num=8, prompt_batch=4)
 JOB = Job(source_mesh(*boxes(2)), "two boxes", SETTINGS)
@@ -90,7 +91,7 @@ def stages_of(engines: Engines, job: Job = JOB) -> set[str]:
     return set(p3sam.segment(job, engines, watch()).stage_seconds)
 
 
-@pytest.mark.parametrize("stage", [0, 1, 2, 3, 4])
+@pytest.mark.parametrize("stage", slow_but([1, 3], range(5)))
 def test_a_cancel_at_any_stage_is_heard_and_the_next_run_is_whole(
     engines: Engines, stage: int
 ) -> None:
@@ -130,7 +131,7 @@ def no_gpu_memory(*_: object, **__: object) -> Any:
     raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
 
 
-@pytest.mark.parametrize("fail", [too_much, no_array, no_gpu_memory])
+@pytest.mark.parametrize("fail", slow_but([no_gpu_memory], [too_much, no_array, no_gpu_memory]))
 @pytest.mark.parametrize("step", ["encode_points", "predict_masks"])
 def test_too_little_memory_for_the_network_says_what_to_try(
     engines: Engines, monkeypatch: pytest.MonkeyPatch, step: str, fail: Callable[..., Any]
@@ -165,7 +166,7 @@ def test_other_failures_of_the_network_are_not_taken_for_it(
 @pytest.mark.parametrize(
     ("start", "what"), [("iou_mlp_out", "predicted IoUs"), ("sonata", "features")]
 )
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("precision", slow_but(["bf16"], ["fp32", "bf16"]))
 def test_a_network_that_answers_with_no_numbers_is_said_to_be_damaged(
     engines: Engines, built: list[torch.nn.Module], start: str, what: str, precision: str
 ) -> None:

@@ -30,6 +30,7 @@ from studio.pace import Pace
 from tests.memory_support import memory_of
 from tests.p3sam.test_pipeline import prepared_boxes
 from tests.p3sam_support import filled
+from tests.tiers import slow_but
 
 MIB, GIB = 2**20, 2**30
 SETTINGS = P3SamSettings(point_num=600, prompt_num=12, prompt_batch=6)
@@ -99,7 +100,7 @@ def test_no_way_to_fit_changes_a_bit(card: Card) -> None:
     assert len(ways) >= 3
 
 
-@pytest.mark.parametrize("at", [1, 90, 200])
+@pytest.mark.parametrize("at", slow_but([90], [1, 90, 200]))
 def test_masks_go_on_where_memory_ran_out_and_no_bit_changes(
     card: Card, monkeypatch: pytest.MonkeyPatch, at: int
 ) -> None:

@@ -183,6 +183,7 @@ def test_a_box_without_a_vertex_is_named_and_the_others_are_made(bench: Bench) -
     assert "No vertex" in made.completed[2].reason
 
 
+@pytest.mark.slow
 def test_a_part_whose_field_is_empty_says_so(tmp_path: Path, pool: WorkerPool) -> None:
     write_tiny_weights(tmp_path, radius=-0.5, spread=0.0)
     bench = bench_on(tmp_path, pool)
@@ -274,7 +275,7 @@ def test_a_cancel_in_any_stage_is_heard_and_the_next_run_is_whole(bench: Bench, 
     assert len(bench.generate().completed) == 2
 
 
-@pytest.mark.parametrize("at", slow_but([40, 900], [2, 40, 300, 900, 2000]))
+@pytest.mark.parametrize("at", slow_but([40], [2, 40, 300, 900, 2000]))
 def test_a_run_that_ran_out_of_memory_goes_on_and_gives_the_same(
     bench: Bench, wanted: GeneratedParts, at: int
 ) -> None:
@@ -321,7 +322,7 @@ def latents_of(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Latents:
     return np.stack(given)
 
 
-@pytest.mark.parametrize("rung", [None, Rung.STREAMED])
+@pytest.mark.parametrize("rung", slow_but([Rung.STREAMED], [None, Rung.STREAMED]))
 def test_a_smaller_card_gives_up_more_and_gives_the_same(
     weights: Path,
     pool: WorkerPool,

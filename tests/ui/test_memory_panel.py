@@ -198,6 +198,7 @@ def test_a_budget_is_set_from_the_keyboard_and_a_bad_one_is_told_in_place(open_p
     assert max(rights) <= edge + 1  # of one moment, and still within the plot
 
 
+@pytest.mark.slow
 @pytest.mark.browser
 def test_the_ladder_is_chosen_in_a_select(open_page: Any) -> None:
     page = open_page()
@@ -209,6 +210,7 @@ def test_the_ladder_is_chosen_in_a_select(open_page: Any) -> None:
     panel.locator(".pm-ladder").get_by_text("16-bit weights").wait_for()
 
 
+@pytest.mark.slow
 @pytest.mark.browser
 def test_a_stranger_sees_the_settings_but_cannot_change_them(open_page: Any) -> None:
     page = open_page()

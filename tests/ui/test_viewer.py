@@ -204,6 +204,7 @@ def test_long_things_are_framed_whole(viewer: Viewer, scene: str) -> None:
     assert spread > 0.6
 
 
+@pytest.mark.slow
 @pytest.mark.browser
 def test_states_are_told_over_the_picture(viewer: Viewer) -> None:
     viewer.show("error", "error")
@@ -252,6 +253,7 @@ def test_the_view_comes_back_after_the_graphics_context_was_lost(viewer: Viewer)
     assert distance(viewer.colour_at(SEAT), swatch("#4a90d9")) < 30
 
 
+@pytest.mark.slow
 @pytest.mark.browser
 def test_without_webgl_the_table_still_works(browser: Any, address: str) -> None:
     context = browser.new_context()
@@ -302,6 +304,7 @@ def picture_of(viewer: Viewer) -> Any:
     return np.asarray(Image.open(io.BytesIO(shot)).convert("L"), dtype=float)
 
 
+@pytest.mark.slow
 @pytest.mark.browser
 def test_cut_surfaces_are_hatched_and_told_until_they_are_switched_off(viewer: Viewer) -> None:
     switch = viewer.page.get_by_role("button", name="Mark cut surfaces")

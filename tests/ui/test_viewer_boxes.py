@@ -284,6 +284,7 @@ def test_without_leave_to_edit_there_is_no_mode(viewer: Editor) -> None:
     assert viewer.ask("boxes()")["hasHandles"] is False
 
 
+@pytest.mark.slow
 @pytest.mark.browser
 def test_parts_appear_while_others_are_made_and_nothing_jumps(viewer: Editor) -> None:
     viewer.row(BACK).click()

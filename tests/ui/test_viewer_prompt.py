@@ -147,6 +147,7 @@ def test_hovering_previews_a_mask_and_leaving_shows_the_chosen_one(viewer: Promp
     assert viewer.page.get_by_role("radio").nth(BEST).is_checked()
 
 
+@pytest.mark.slow
 @pytest.mark.browser
 def test_a_mask_is_striped_over_its_faces_only_and_moves_with_the_parts(viewer: Prompter) -> None:
     viewer.aim()
@@ -193,6 +194,7 @@ def test_a_mask_becomes_a_new_part_and_undo_takes_it_back(viewer: Prompter) -> N
     assert viewer.parts_after(3)["Leg 4"] == 128
 
 
+@pytest.mark.slow
 @pytest.mark.browser
 def test_a_mask_is_added_to_or_cut_from_the_one_selected_part(viewer: Prompter) -> None:
     viewer.row(SEAT).click()

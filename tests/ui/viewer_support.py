@@ -47,7 +47,10 @@ class Viewer(WatchedPage):
         """Ask the server for a scene and wait until it is drawn."""
         field = self.page.locator("#scene textarea, #scene input")
         field.fill(scene)
-        field.press("Enter")
+        with self.page.expect_response(
+            lambda answer: "/run/" in answer.url and scene in str(answer.request.post_data)
+        ):
+            field.press("Enter")
         self.page.wait_for_function(f"{PARTWISE}.state() === '{state}'")
         self.settle()
 

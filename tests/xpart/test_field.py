@@ -28,6 +28,7 @@ from partwise.xpart.field import (
     resolutions,
 )
 from partwise.xpart.follow import follow_surface
+from tests.tiers import slow_but
 from tests.xpart.analytic import all_points_of_box, counted, unwatched
 from tests.xpart.support import golden
 
@@ -129,7 +130,7 @@ def test_dilation_and_cube_corners_agree_with_their_definition() -> None:
         assert either_end(mask)[index] == mask[here].any()
 
 
-@pytest.mark.parametrize("slope", [WIDE, NARROW])
+@pytest.mark.parametrize("slope", slow_but([NARROW], [WIDE, NARROW]))
 @pytest.mark.parametrize("shape", [sphere(radius=0.3), *shapes()[1:]], ids=lambda shape: shape.name)
 def test_following_finds_what_all_points_show(shape: Shape, slope: float) -> None:
     asked = counted(shape.field(slope))
