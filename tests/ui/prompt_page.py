@@ -173,7 +173,7 @@ def build_page() -> gr.Blocks:
 
         hidden = {"show_progress": "hidden"}
         let_go.click(LET_GO.set, None, None, **hidden)
-        scene.submit(show, scene, viewer, **hidden)
+        scene.submit(show, scene, viewer, queue=False, **hidden)
         viewer.submit(edit_parts, None, [viewer, last], **hidden)
     return page
 
