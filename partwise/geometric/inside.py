@@ -47,7 +47,8 @@ class Inside:
         offset = self._centres - at
         distance = np.linalg.norm(offset, axis=1)
         is_far = distance > FAR * self._radii
-        dipole = np.einsum("ij,ij->i", offset, self._vectors) / np.maximum(distance, 1e-300) ** 3
+        cubed = np.maximum(distance, 1e-100) ** 3  # at a centre itself, which is near, no 0 / 0
+        dipole = np.einsum("ij,ij->i", offset, self._vectors) / cubed
         near = [np.arange(self._starts[i], self._stops[i]) for i in np.nonzero(~is_far)[0].tolist()]
         angle = float(dipole[is_far].sum())
         if near:

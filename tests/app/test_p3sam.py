@@ -86,15 +86,17 @@ def test_the_page_runs_it_and_shows_the_weights_come_and_go(
     page.upload(table_glb)
     page.wait_for_state("ready")
     assert "1,500 points, 6 prompts" in page.page.locator("#plan").inner_text()
-    page.press("segment")
     models = page.page.locator("#memory-panel .pm-models")
-    models.get_by_text("loads when it is needed").wait_for(state="hidden", timeout=60_000)
-    assert is_loaded(studio)
+    not_there = models.get_by_text("loads when it is needed")
+    not_there.wait_for()
+    page.press("segment")
+    wait_until(lambda: is_loaded(studio), "the weights are there")
+    not_there.wait_for(state="hidden")
     page.wait_for_state("done")
     report = json.loads(page.download("report", SEGMENT))
     assert report["engine"] == P3SAM
     wait_until(lambda: not is_loaded(studio), "the weights are gone")
-    models.get_by_text("loads when it is needed").wait_for()
+    not_there.wait_for()
 
 
 @pytest.mark.browser

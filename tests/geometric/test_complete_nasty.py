@@ -13,6 +13,7 @@ from partwise.geometric.complete import (
     complete_parts,
 )
 from partwise.geometric.divide import divide_by_cells
+from partwise.geometric.inside import Inside
 from partwise.geometric.voxel import voxel_surface
 from partwise.geometry import topology
 from partwise.geometry.closest import nearest_on_triangles
@@ -40,6 +41,13 @@ def one_part(vertices: np.ndarray, faces: np.ndarray) -> Completion:
 
 def halves(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
     return (vertices[faces].mean(axis=1)[:, 0] > 0.05).astype(np.int32)
+
+
+def test_a_point_where_a_group_of_faces_has_its_centre_is_judged_like_any_other() -> None:
+    inside = Inside(*ball())
+    of_several = inside._stops - inside._starts > 1  # one face's centre lies on the surface
+    assert of_several.sum() > 10
+    assert inside.contains(inside._centres[of_several]).all()
 
 
 def test_a_flat_sheet_stays_open_with_its_reason_and_its_faces() -> None:
