@@ -156,15 +156,31 @@ def _total_area(points: Floats, faces: Ints) -> float:
 def harmonic(shape: Floats, faces: Ints, values: Floats, fixed: int) -> Floats:
     """`values` of the first `fixed` points, spread over the others as evenly as can be.
 
-    shape: (N, 2 or 3) float64 positions that give the (cotangent) weights. values: (N, 3) float64.
+    shape: (N, 2 or 3) float64 positions that give the (cotangent) weights; where these are 0 on all
+    edges of a point, all edges of the cap weigh alike. values: (N, 3) float64.
     """
-    laplacian = _laplacian(_cotangent_weights(shape, faces))
     if fixed == len(shape):
         return values
-    right = -(laplacian[fixed:, :fixed] @ values[:fixed])
     out = values.copy()
-    out[fixed:] = splu(laplacian[fixed:, fixed:].tocsc()).solve(np.ascontiguousarray(right))
+    try:
+        out[fixed:] = _solved(_laplacian(_cotangent_weights(shape, faces)), values[:fixed])
+    except RuntimeError:  # the matrix is singular
+        out[fixed:] = _solved(_laplacian(_equal_weights(len(shape), faces)), values[:fixed])
     return out
+
+
+def _solved(laplacian: csr_matrix, known: Floats) -> Floats:
+    """(N − K, 3) float64 values at the other points where the (K, 3) first ones are known."""
+    fixed = len(known)
+    right = -(laplacian[fixed:, :fixed] @ known)
+    factors = splu(laplacian[fixed:, fixed:].tocsc())
+    return np.asarray(factors.solve(np.ascontiguousarray(right)), dtype=np.float64)
+
+
+def _equal_weights(count: int, faces: Ints) -> csr_matrix:
+    starts, ends = faces.ravel(), np.roll(faces, -1, axis=1).ravel()
+    rows, columns = np.concatenate([starts, ends]), np.concatenate([ends, starts])
+    return csr_matrix((np.ones(len(rows)), (rows, columns)), shape=(count, count))
 
 
 def _cotangent_weights(shape: Floats, faces: Ints) -> csr_matrix:

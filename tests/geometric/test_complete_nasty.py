@@ -6,6 +6,7 @@ import trimesh
 from hypothesis import given
 
 from partwise.core.progress import Progress
+from partwise.geometric.cap import harmonic
 from partwise.geometric.complete import (
     Completion,
     CompletionSettings,
@@ -48,6 +49,14 @@ def test_a_point_where_a_group_of_faces_has_its_centre_is_judged_like_any_other(
     of_several = inside._stops - inside._starts > 1  # one face's centre lies on the surface
     assert of_several.sum() > 10
     assert inside.contains(inside._centres[of_several]).all()
+
+
+def test_a_cap_whose_faces_have_no_area_still_has_its_middle_in_the_middle() -> None:
+    rim = np.array([[0.0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]])
+    faces = np.array([[i, (i + 1) % 4, 4] for i in range(4)])
+    values = np.concatenate([rim, [[9.0, 9, 9]]])
+    found = harmonic(np.zeros((5, 3)), faces, values, fixed=4)
+    assert np.allclose(found, [*rim, [0.5, 0.5, 0]])
 
 
 def test_a_flat_sheet_stays_open_with_its_reason_and_its_faces() -> None:
