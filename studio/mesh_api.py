@@ -21,7 +21,6 @@ from partwise.vram.tools import clean_up
 from studio import results
 from studio.access import api_denial
 from studio.catalog import GENERATE, SEGMENT
-from studio.document import Document
 from studio.file_response import file_response
 from studio.jobs import Queued
 from studio.mesh_jobs import JobState, MeshJob, MeshJobs
@@ -113,7 +112,7 @@ class _MeshApi:
     async def job(self, request: Request) -> Response:
         """Where a job stands."""
         job = self._find(request)
-        payload = await run_in_threadpool(_payload, job, self._jobs.document_of(job))
+        payload = await run_in_threadpool(_payload, job, self._jobs)
         return JSONResponse(payload)
 
     async def cancel(self, request: Request) -> Response:
@@ -126,9 +125,10 @@ class _MeshApi:
     async def file(self, request: Request) -> Response:
         """A file of a job's result."""
         job, name = self._find(request), request.path_params["name"]
+        state = job.state  # before its result is looked for, which comes first
         document = self._jobs.document_of(job)
-        if job.state is not JobState.DONE or document is None:
-            raise _NotFound(f"This job has no files: it is {job.state.value}.")
+        if state is not JobState.DONE or document is None:
+            raise _NotFound(f"This job has no files: it is {state.value}.")
         kind = job.task.result_kind
         if name not in results.downloads(document, kind):
             raise _NotFound("There is no such file. The job's status names those that there are.")
@@ -208,7 +208,7 @@ def _url(job: MeshJob) -> str:
     return f"/api/jobs/{job.id}"
 
 
-def _payload(job: MeshJob, document: Document | None) -> dict[str, Any]:
+def _payload(job: MeshJob, jobs: MeshJobs) -> dict[str, Any]:
     """What is told of a job: its state, and what belongs to that state."""
     state, step = job.state, job.step
     told: dict[str, Any] = {"job_id": job.id, "job": job.task.job, "state": state.value}
@@ -218,7 +218,8 @@ def _payload(job: MeshJob, document: Document | None) -> dict[str, Any]:
         return {**told, "stage": step.stage, "detail": step.detail, "fraction": step.fraction}
     if state in (JobState.FAILED, JobState.CANCELLED):
         return {**told, "message": job.message}
-    if state is JobState.DONE and document is not None:
+    document = jobs.document_of(job) if state is JobState.DONE else None
+    if document is not None:
         kind = job.task.result_kind
         names = results.downloads(document, kind)
         files = {name: f"{_url(job)}/files/{quote(name)}" for name in names}

@@ -97,6 +97,21 @@ def test_without_labels_the_mesh_is_segmented_before(server: Server, bodies_glb:
     assert [part["state"] for part in told["report"]["parts"]] == ["closed"] * 3
 
 
+def test_a_job_is_never_told_as_done_without_its_report(
+    server: Server, bodies_glb: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    document_of = mesh_jobs.MeshJobs.document_of
+
+    def look_as_it_ends(jobs: mesh_jobs.MeshJobs, job: mesh_jobs.MeshJob) -> object:
+        found = document_of(jobs, job)
+        if found is None:
+            wait_until(lambda: job.is_over, "the job is over")
+        return found
+
+    monkeypatch.setattr(mesh_jobs.MeshJobs, "document_of", look_as_it_ends)
+    assert "report" in follow(server, post(server, "segment", bodies_glb))
+
+
 @pytest.mark.parametrize(
     ("fields", "found"),
     [
