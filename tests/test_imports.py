@@ -112,6 +112,7 @@ def test_cuda_memory_calls_and_nvml_stand_in_vram_only() -> None:
     assert all(user.startswith("partwise/vram/") for user in users)
 
 
+@pytest.mark.slow
 def test_the_page_needs_no_torch() -> None:
     code = "import sys, app, cli, studio.ui.launch; print('torch' in sys.modules)"
     done = subprocess.run(

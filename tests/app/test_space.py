@@ -86,6 +86,7 @@ def spaces(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_without_the_package_nothing_of_it_is_active() -> None:
     code = """
         import json

@@ -126,6 +126,7 @@ def test_closing_the_generator_stops_the_work_before_the_lane_is_free() -> None:
     assert not [thread for thread in threading.enumerate() if thread.name == "job"]
 
 
+@pytest.mark.slow
 def test_thirty_cancels_at_random_moments_leave_nothing_running() -> None:
     lane, moments = JobLane(40), random.Random(0)
     for _ in range(30):

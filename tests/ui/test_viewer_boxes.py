@@ -107,6 +107,7 @@ def test_a_face_stops_before_its_opposite(viewer: Editor) -> None:
     assert box[1] == pytest.approx(given(SEAT)[1])
 
 
+@pytest.mark.slow
 @pytest.mark.browser
 def test_escape_leaves_a_drag_then_the_mode(viewer: Editor) -> None:
     viewer.edit(SEAT)

@@ -202,6 +202,7 @@ def test_the_panel_adds_no_public_endpoint_and_fits_a_phone(panel: Panel) -> Non
         assert worst["ratio"] >= 4.5, worst
 
 
+@pytest.mark.slow
 @pytest.mark.browser
 def test_visitors_of_an_open_server_read_how_its_owner_can(
     browser: Browser, hub: HubServer, tmp_path: Path
