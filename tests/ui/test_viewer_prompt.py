@@ -14,6 +14,8 @@ from tests.ui.viewer_page import chair, wide
 from tests.ui.viewer_support import BACK, LEG_1, LEG_2, PARTWISE, SEAT, served
 
 BEST = int(np.argmax(IOUS))
+pytestmark = pytest.mark.browser
+SELDOM = [(BACK, 0, "Y"), (SEAT, 0.8, "Y"), (LEG_2, 0, "Z"), (SEAT, 0.8, "Z")]
 
 
 @pytest.fixture(scope="module")
@@ -43,16 +45,9 @@ def viewer(open_page: Prompter) -> Iterator[Prompter]:
     assert open_page.problems == []
 
 
-@pytest.mark.browser
 @pytest.mark.parametrize(
     ("part_id", "explode", "up"),
-    [
-        slow(BACK, 0, "Y"),
-        slow(SEAT, 0.8, "Y"),
-        (LEG_2, 0.8, "Y"),
-        slow(LEG_2, 0, "Z"),
-        slow(SEAT, 0.8, "Z"),
-    ],
+    [(LEG_2, 0.8, "Y"), *(slow(*case) for case in SELDOM)],
 )
 def test_a_click_sends_the_point_of_the_surface_in_the_coordinates_of_the_file(
     viewer: Prompter, part_id: int, explode: float, up: str
@@ -73,7 +68,6 @@ def test_a_click_sends_the_point_of_the_surface_in_the_coordinates_of_the_file(
 
 
 @pytest.mark.slow
-@pytest.mark.browser
 def test_points_far_from_the_origin_are_as_exact_as_the_file(viewer: Prompter) -> None:
     viewer.show("wide")
     viewer.aim()
@@ -84,7 +78,6 @@ def test_points_far_from_the_origin_are_as_exact_as_the_file(viewer: Prompter) -
 
 
 @pytest.mark.slow
-@pytest.mark.browser
 def test_turning_the_object_and_clicks_beside_it_ask_nothing(viewer: Prompter) -> None:
     viewer.aim()
     before, camera = viewer.sent(), viewer.ask("camera()")
@@ -109,7 +102,6 @@ def test_turning_the_object_and_clicks_beside_it_ask_nothing(viewer: Prompter) -
     assert viewer.ask("selected()") == []
 
 
-@pytest.mark.browser
 def test_the_best_mask_is_chosen_at_first_and_keys_choose_others(viewer: Prompter) -> None:
     viewer.aim()
     viewer.prompt(SEAT)
@@ -133,7 +125,6 @@ def test_the_best_mask_is_chosen_at_first_and_keys_choose_others(viewer: Prompte
 
 
 @pytest.mark.slow
-@pytest.mark.browser
 def test_hovering_previews_a_mask_and_leaving_shows_the_chosen_one(viewer: Prompter) -> None:
     viewer.aim()
     viewer.prompt(SEAT)
@@ -148,7 +139,6 @@ def test_hovering_previews_a_mask_and_leaving_shows_the_chosen_one(viewer: Promp
 
 
 @pytest.mark.slow
-@pytest.mark.browser
 def test_a_mask_is_striped_over_its_faces_only_and_moves_with_the_parts(viewer: Prompter) -> None:
     viewer.aim()
     plain = {part: viewer.colour_at(part) for part in (SEAT, BACK)}
@@ -177,7 +167,6 @@ def greens_across(viewer: Prompter, part_id: int) -> list[int]:
     return [picture.getpixel((round(x) + step, round(y)))[1] for step in range(-8, 9)]
 
 
-@pytest.mark.browser
 def test_a_mask_becomes_a_new_part_and_undo_takes_it_back(viewer: Prompter) -> None:
     viewer.aim()
     viewer.prompt(SEAT)
@@ -195,7 +184,6 @@ def test_a_mask_becomes_a_new_part_and_undo_takes_it_back(viewer: Prompter) -> N
 
 
 @pytest.mark.slow
-@pytest.mark.browser
 def test_a_mask_is_added_to_or_cut_from_the_one_selected_part(viewer: Prompter) -> None:
     viewer.row(SEAT).click()
     viewer.aim()
@@ -220,7 +208,6 @@ def test_a_mask_is_added_to_or_cut_from_the_one_selected_part(viewer: Prompter) 
     assert "index=2, mode='cut'" in viewer.sent()
 
 
-@pytest.mark.browser
 def test_escape_leaves_one_thing_after_the_other(viewer: Prompter) -> None:
     viewer.row(LEG_1).click()
     viewer.page.locator(".pv-canvas").focus()
@@ -244,7 +231,6 @@ def test_escape_leaves_one_thing_after_the_other(viewer: Prompter) -> None:
     assert viewer.ask("selected()") == [BACK], "a click picks again"
 
 
-@pytest.mark.browser
 def test_the_keyboard_alone_gets_from_the_mesh_to_a_part(viewer: Prompter) -> None:
     canvas = viewer.page.locator(".pv-canvas").bounding_box()
     middle = (canvas["x"] + canvas["width"] / 2, canvas["y"] + canvas["height"] / 2)
@@ -269,7 +255,6 @@ def test_the_keyboard_alone_gets_from_the_mesh_to_a_part(viewer: Prompter) -> No
 
 
 @pytest.mark.slow
-@pytest.mark.browser
 def test_a_mesh_without_parts_gets_its_first_and_the_rest_stays_in_grey(viewer: Prompter) -> None:
     viewer.show("mesh", "ready")
     viewer.aim()
@@ -297,7 +282,6 @@ def test_a_mesh_without_parts_gets_its_first_and_the_rest_stays_in_grey(viewer: 
     assert viewer.ask("pointOf(-1)") is not None
 
 
-@pytest.mark.browser
 def test_while_the_model_works_nothing_else_is_asked(viewer: Prompter) -> None:
     viewer.hold()
     viewer.aim()
@@ -318,7 +302,6 @@ def test_while_the_model_works_nothing_else_is_asked(viewer: Prompter) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.browser
 def test_another_point_brings_other_masks_and_keeps_no_memory(viewer: Prompter) -> None:
     viewer.aim()
     used = []
@@ -338,7 +321,6 @@ def test_another_point_brings_other_masks_and_keeps_no_memory(viewer: Prompter) 
 
 
 @pytest.mark.slow
-@pytest.mark.browser
 def test_a_mask_that_cannot_be_drawn_is_told_until_the_next_point(viewer: Prompter) -> None:
     viewer.aim()
     viewer.page.route("**/*-0.glb", lambda route: route.fulfill(status=410))
@@ -352,7 +334,6 @@ def test_a_mask_that_cannot_be_drawn_is_told_until_the_next_point(viewer: Prompt
     assert viewer.page.locator(".pv-card-error").count() == 0
 
 
-@pytest.mark.browser
 def test_why_points_cannot_be_clicked_is_said(viewer: Prompter) -> None:
     viewer.show("without")
     assert viewer.toggle.is_disabled()
@@ -365,7 +346,6 @@ def test_why_points_cannot_be_clicked_is_said(viewer: Prompter) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.browser
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_phone_shows_masks_and_buttons_whole(browser: Any, address: str, scheme: str) -> None:
     context = browser.new_context(
@@ -397,7 +377,6 @@ def test_a_phone_shows_masks_and_buttons_whole(browser: Any, address: str, schem
 
 
 @pytest.mark.slow
-@pytest.mark.browser
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_words_of_the_panel_stand_out_in_both_themes(
     browser: Any, address: str, scheme: str
